@@ -1,0 +1,347 @@
+"""What happened, in the past tense: the events of the trail.
+
+Each field is ``public``, ``sensitive`` or ``secret``; unclassified means secret and prints as ``***``. All trail
+events are *enforced*: they are committed with, or before, what they tell of. ``body`` gives the JSON-able form
+that is chained; ``subjects`` the ids a reader searches by.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from proxy.core.access import Decision
+from proxy.core.sessions import CutReceipt, Totals
+
+
+def public() -> Any:
+    """A field anyone who may read the trail may read."""
+    return dataclasses.field(metadata={"class": "public"})
+
+
+def sensitive() -> Any:
+    """A field about a person or a target's content; auditors and admins only."""
+    return dataclasses.field(metadata={"class": "sensitive"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root. ``actor`` is the identity that did it, or ``gateway`` / ``anonymous``."""
+
+    SUBJECTS: ClassVar[tuple[str, ...]] = ("request", "grant", "session", "identity", "resource")
+
+    actor: str = public()
+
+    @property
+    def kind(self) -> str:
+        """The event's word: ``GrantRevoked`` is ``grant_revoked``."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def body(self) -> dict[str, Any]:
+        """All fields but ``actor`` as JSON-able values; what is not classified prints as ``***``."""
+        return {
+            each.name: plain(getattr(self, each.name)) if "class" in each.metadata else "***"
+            for each in dataclasses.fields(self)
+            if each.name != "actor"
+        }
+
+    def subjects(self) -> dict[str, str]:
+        """The ids and names this event is about, of those in ``SUBJECTS``."""
+        return {name: getattr(self, name) for name in self.SUBJECTS if getattr(self, name, "")}
+
+
+def plain(value: Any) -> Any:
+    """``value`` with dataclasses as dicts and sets as sorted lists, so that JSON can hold it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(plain(each) for each in value)
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn(Event):
+    source: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut(Event):
+    source: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class LoginsThrottled(Event):
+    """Log-ins that were not tried, since there had been too many: ``times`` of one source network within 10 s;
+    ``name`` and ``source`` are the last one's."""
+
+    name: str = sensitive()
+    source: str = sensitive()
+    times: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused(Event):
+    """``name`` is what was typed; ``times`` counts equal refusals of one source within 10 s."""
+
+    name: str = sensitive()
+    source: str = sensitive()
+    times: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMade(Event):
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    duration: float = public()
+    reason: str = sensitive()
+    extends: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDecided(Event):
+    """By policy (actor ``gateway``), or by the approver whose word completed or ended it."""
+
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+    status: str = public()
+    decision: Decision = public()
+    reason: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestApproved(Event):
+    """One approver's word (yes or no); the decision may still be pending."""
+
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+    approved: bool = public()
+    reason: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestExpired(Event):
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWithdrawn(Event):
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class GrantIssued(Event):
+    grant: str = public()
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    starts: float = public()
+    ends: float = public()
+    networks: tuple[str, ...] = public()
+    rule: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class GrantExtended(Event):
+    grant: str = public()
+    request: str = public()
+    identity: str = public()
+    resource: str = public()
+    ends: float = public()
+    before: float = public()
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRevoked(Event):
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    reason: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked(Event):
+    """A revocation as it was ordered: ``scope`` and ``key`` say what, ``grants`` how many it ended."""
+
+    scope: str = public()
+    key: str = public()
+    reason: str = sensitive()
+    grants: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class Locked(Event):
+    scope: str = public()
+    key: str = public()
+    reason: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked(Event):
+    scope: str = public()
+    key: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIssued(Event):
+    jti: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    expires: float = public()
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIssued(Event):
+    """A user certificate for SSH; ``key`` is the fingerprint of what it certifies (``SHA256:…``)."""
+
+    jti: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    key: str = public()
+    expires: float = public()
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionGranted(Event):
+    session: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    database: str = public()
+    source: str = sensitive()
+    jti: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRefused(Event):
+    """``times`` counts equal refusals of one source within 10 s, so that a flood cannot fill the disk."""
+
+    why: str = public()
+    session: str = public()
+    grant: str = public()
+    resource: str = public()
+    account: str = sensitive()
+    source: str = sensitive()
+    times: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionUnused(Event):
+    """Somebody was admitted, and no session came of it: ``why`` is an end reason or the word of a refusal.
+    ``times`` counts those that were alike within 10 s: a target that is down is tried again and again."""
+
+    why: str = public()
+    detail: str = sensitive()
+    session: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    database: str = public()
+    source: str = sensitive()
+    jti: str = public()
+    times: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Event):
+    session: str = public()
+    node: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    account: str = public()
+    database: str = public()
+    protocol: str = public()
+    source: str = sensitive()
+    client: str = sensitive()
+    recording: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded(Event):
+    """The end of a session, with its recording's final digest, and the cut receipt where it was cut."""
+
+    session: str = public()
+    grant: str = public()
+    identity: str = public()
+    resource: str = public()
+    end_reason: str = public()
+    detail: str = sensitive()
+    totals: Totals = public()
+    receipt: CutReceipt | None = public()
+    recording_digest: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCutOrdered(Event):
+    session: str = public()
+    reason: str = sensitive()
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRefused(Event):
+    """Somebody sent a CancelRequest with a key that fits no session."""
+
+    source: str = sensitive()
+    times: int = public()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingViewed(Event):
+    session: str = public()
+    view: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingDeleted(Event):
+    """Its time was up: recordings are kept for ``kept`` seconds after their session's end."""
+
+    session: str = public()
+    recording: str = public()
+    kept: float = public()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChanged(Event):
+    """``changed`` are the paths that differ; never their values."""
+
+    digest: str = public()
+    changed: tuple[str, ...] = public()
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRotated(Event):
+    """``distrust``: what was signed before is believed no more."""
+
+    kid: str = public()
+    distrust: bool = public()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStarted(Event):
+    node: str = public()
+    version: str = public()
+    digest: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStopped(Event):
+    node: str = public()

@@ -1,0 +1,44 @@
+"""What travels from the control side to every node: the items of the feed.
+
+A feed item is written in the same transaction as the change it tells of. Nodes read it in order of ``seq``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FeedKind(StrEnum):
+    """``REVOKED`` and ``LOCKED`` end what they touch; the rest inform."""
+
+    REVOKED = "revoked"  # scope grant | identity | resource | token | all
+    LOCKED = "locked"  # scope identity | resource
+    EXTENDED = "extended"  # scope grant; data: {"ends": float, "rule": str, "mac": str}
+    CUT = "cut"  # scope session
+    CANCEL = "cancel"  # scope node; data: the protocol's own, see protocols.postgres.cancel
+    RELOADED = "reloaded"  # configuration changed; data: {"digest": str}
+    KEYS = "keys"  # the signing keys changed: read them again
+
+
+class Scope(StrEnum):
+    ALL = "all"
+    GRANT = "grant"
+    IDENTITY = "identity"
+    RESOURCE = "resource"
+    TOKEN = "token"
+    SESSION = "session"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedItem:
+    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut."""
+
+    seq: int
+    at: float
+    kind: FeedKind
+    scope: Scope
+    key: str
+    by: str = ""
+    reason: str = ""
+    data: Mapping[str, object] = field(default_factory=dict)
