@@ -1,0 +1,81 @@
+"""The ends of trail and feed while one transaction holds them.
+
+``Heads.take`` locks the one row of ``heads``: every writer does so first, so writers of all processes and nodes
+go one after the other, take their locks in one order, and give out numbers that are without gaps in the order of
+commits. Rows are kept here until somebody reads them back or the transaction ends, then written in one statement.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from proxy.adapters.store import rows, tables
+from proxy.audit.chain import link
+from proxy.core.events import Event
+from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.trail import TrailRow
+
+_LOCKED = sa.select(tables.heads).with_for_update()
+_FEED = sa.insert(tables.feed)
+_TRAIL = sa.insert(tables.trail)
+_HEADS = sa.update(tables.heads).values(
+    {name: sa.bindparam(name) for name in ("trail_seq", "trail_digest", "feed_seq")}
+)
+
+
+@dataclass(slots=True)
+class Heads:
+    """Numbers given out so far, and the rows that are not yet written. ``rung``: the feed was published to."""
+
+    trail_seq: int
+    trail_digest: str
+    feed_seq: int
+    trail: list[TrailRow] = field(default_factory=list)
+    feed: list[FeedItem] = field(default_factory=list)
+    rung: bool = False
+
+    @classmethod
+    def take(cls, connection: sa.Connection) -> "Heads":
+        """Lock the row (waits for the writer who holds it) and read it."""
+        row = connection.execute(_LOCKED).one()
+        return cls(row.trail_seq, row.trail_digest, row.feed_seq)
+
+    def mark(self) -> "Heads":
+        """What to go back to if the next unit fails: the Python half of a savepoint."""
+        return dataclasses.replace(self, trail=self.trail.copy(), feed=self.feed.copy())
+
+    def rewind(self, mark: "Heads") -> None:
+        """Be again as at ``mark``, once the transaction is back at its savepoint."""
+        for each in dataclasses.fields(self):
+            setattr(self, each.name, getattr(mark, each.name))
+
+    def append(self, event: Event, at: float, node: str) -> int:
+        """Chain the event to the trail; its sequence."""
+        seq, subjects, body = self.trail_seq + 1, event.subjects(), event.body()
+        row = link(seq, at, node, event.kind, event.actor, subjects, body, self.trail_digest)
+        self.trail.append(row)
+        self.trail_seq, self.trail_digest = row.seq, row.digest
+        return row.seq
+
+    def publish(
+        self, at: float, kind: FeedKind, scope: Scope, key: str, said: tuple[str, str], data: Mapping[str, object]
+    ) -> int:
+        """Put an item on the feed; its sequence. ``said``: by whom, and the reason."""
+        self.feed_seq += 1
+        self.rung = True
+        self.feed.append(FeedItem(self.feed_seq, at, kind, scope, key, *said, data))
+        return self.feed_seq
+
+    def flush(self, connection: sa.Connection) -> None:
+        """Write what is not yet written, so that statements of this transaction see it."""
+        if not self.trail and not self.feed:
+            return
+        if self.trail:
+            connection.execute(_TRAIL, [rows.trail_values(row) for row in self.trail])
+        if self.feed:
+            connection.execute(_FEED, [rows.feed_values(item) for item in self.feed])
+        ends = {"trail_seq": self.trail_seq, "trail_digest": self.trail_digest, "feed_seq": self.feed_seq}
+        connection.execute(_HEADS, ends)
+        self.trail, self.feed = [], []

@@ -1,0 +1,4 @@
+"""The store's schema, step by step: ``env`` is Alembic's entry, ``versions/`` the steps. Run by ``store.migrate``.
+
+A step that was released is never changed; it imports nothing of the program, which goes on changing.
+"""
