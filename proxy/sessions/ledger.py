@@ -1,0 +1,98 @@
+"""What the store is told of sessions: that they began, that they ended, and of admissions that came to nothing.
+
+An end the store does not take is kept here and told again every second until it does: else the session would be
+live for ever in the eyes of everybody else. Owned by the kernel, written to by sessions; knows no socket.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from proxy.access.tally import Tally
+from proxy.core.access import Admission
+from proxy.core.errors import Unavailable
+from proxy.core.events import AdmissionUnused
+from proxy.core.ports import Clock, Store
+from proxy.core.sessions import SessionRecord
+from proxy.sessions.ending import begin, finish
+
+UNTOLD_MOST = 10_000
+"""Ends kept while the store is away. What does not fit is found by ``lost`` when it is back."""
+A_TIME = 100
+"""Of those, told in one transaction."""
+WINDOW = 10.0
+"""Seconds in which admissions that came to nothing alike are counted instead of written one by one."""
+
+
+class Ledger:
+    """One per process. ``untold`` gives the ids of the sessions whose end is still to be stored."""
+
+    def __init__(self, store: Store, clock: Clock, log: Any) -> None:
+        self._store = store
+        self._log = log
+        self._untold: dict[str, tuple[SessionRecord, AdmissionUnused]] = {}
+        self._unused: Tally[AdmissionUnused] = Tally(store, clock, WINDOW, repeated)
+
+    def untold(self) -> Iterator[str]:
+        return iter(self._untold)
+
+    async def began(self, record: SessionRecord, admission: Admission, most: int) -> None:
+        """Store a session's start. ``Unavailable`` when it is not known to be kept, ``Denied`` beyond ``most`` live
+        sessions of its grant."""
+        await self._store.commit(lambda writer: begin(writer, record, admission, most))
+
+    async def ended(self, record: SessionRecord, otherwise: AdmissionUnused) -> None:
+        """Store a session's end, now or when the store is back; ``otherwise`` where its start was never kept."""
+        try:
+            await self._tell([(record, otherwise)])
+        except Unavailable:
+            if len(self._untold) >= UNTOLD_MOST:
+                self._log.error("session end not stored", session=record.id, reason=record.end_reason)
+                return
+            self._log.warning("session end to be stored later", session=record.id, reason=record.end_reason)
+            self._untold[record.id] = record, otherwise
+
+    async def unused(self, event: AdmissionUnused) -> None:
+        """Store, or count, that an admission came to nothing. What cannot be written now is written later."""
+        try:
+            await self._unused.note((event.grant, event.why), event)
+        except Unavailable as error:
+            self._log.warning("unused admission to be stored later", session=event.session, detail=str(error))
+
+    async def catch_up(self, now: float) -> None:
+        """Tell what is still to be told, and the counts of windows that closed by ``now`` (monotonic seconds).
+        ``Unavailable`` while the store is away. Every second."""
+        while self._untold:
+            await self._tell(list(islice(self._untold.values(), A_TIME)))
+        await self._unused.flush(now)
+
+    async def _tell(self, ends: list[tuple[SessionRecord, AdmissionUnused]]) -> None:
+        kept = await self._store.commit(lambda writer: [finish(writer, record) for record, _ in ends])
+        for (record, otherwise), started in zip(ends, kept, strict=True):
+            self._untold.pop(record.id, None)
+            if not started:
+                await self.unused(otherwise)
+
+
+def nothing_came(admission: Admission, why: str, detail: str) -> AdmissionUnused:
+    """The event for an admission without a session."""
+    return AdmissionUnused(
+        actor=admission.identity.name,
+        why=why,
+        detail=detail,
+        session=admission.session,
+        grant=admission.grant.id,
+        identity=admission.identity.name,
+        resource=admission.resource.name,
+        account=admission.account.name,
+        database=admission.database,
+        source=admission.source,
+        jti=admission.jti,
+        times=1,
+    )
+
+
+def repeated(last: AdmissionUnused, times: int) -> AdmissionUnused:
+    """The event for ``times`` more that were like ``last``."""
+    return replace(last, times=times)

@@ -1,0 +1,414 @@
+"""The inner loop: chunks in, the inspector's steps carried out, in the same turn of the event loop.
+
+No await, no queue, no object per row. A side is *held* by not reading it. Owned by one session; knows the steps
+and no protocol. Fails closed: whatever goes wrong while a chunk is handled ends the session before anything
+of that chunk is passed on that was not recorded.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from enum import IntFlag
+
+from proxy.core.access import Decision
+from proxy.core.actions import Action
+from proxy.core.errors import Unavailable
+from proxy.core.ports import Recorder
+from proxy.core.records import Note, Record, StatementFinished, StatementStarted
+from proxy.core.records import Outcome as Ending
+from proxy.core.states import EndReason
+from proxy.core.steps import Ask, Close, Forward, Inspector, Observe, Recorded, Reply, Side, Step, Tell, Think
+from proxy.sessions.conversation import Farewell
+from proxy.sessions.transport import Stream
+
+LINGER = 60.0
+"""Seconds in which something must move once one side has ended, or the other is taken to have nothing to say."""
+STALL = 0.1
+"""Seconds after which a chunk of the client is forwarded only when ``may_forward`` has said so again."""
+
+
+class Hold(IntFlag):
+    """Why the client is not being read; it is read again when nothing holds it."""
+
+    TARGET_FULL = 1
+    ASKED = 2
+    DURABLE = 4
+    CANCEL = 8
+    ENDING = 16
+    THINKING = 32
+    RECORDER = 64
+
+
+class Relay:
+    """Moves one session's bytes both ways until ``ended(reason, detail)`` is called, which it does itself at most
+    once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        recorder: Recorder,
+        client: Stream,
+        target: Stream,
+        ended: Callable[[EndReason, str], None],
+        boottime: Callable[[], float],
+    ) -> None:
+        self.inspector = inspector
+        self.statements = 0
+        self.outcomes = [0] * len(Ending)
+        self.decide: Callable[[Action], Awaitable[Decision]] | None = None
+        self.durable = False
+        self.thinking: Executor | None = None
+        self.on_chunk: Callable[[], None] | None = None
+        self.may_forward: Callable[[], bool] = _always
+        self.failed_with: Callable[[Exception], None] = _raise
+        self._recorder = recorder
+        self._record = recorder.write
+        self._asked = inspector.feeder(Side.CLIENT)
+        self._answered = inspector.feeder(Side.TARGET)
+        self._boottime = boottime
+        self._looked = float("-inf")
+        self._client = client
+        self._target = target
+        self._ended = ended
+        self._tasks: asyncio.TaskGroup | None = None
+        self._holds = Hold(0)
+        self._muted = False
+        self._farewell: Farewell | None = None
+        self._frozen = False
+        self._boundary = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._target_gone = False
+        self._halves: list[EndReason] = []
+        self._told = 0
+        self._lingering: asyncio.TimerHandle | None = None
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to relay; ``tasks`` owns whatever has to wait (decisions, durability)."""
+        self._tasks = tasks
+        self._target.attach(self._target_sent, self._target_lost, self._target_drained)
+        self._client.attach(self._client_sent, self._client_lost, self._client_drained)
+
+    # -- bytes ---------------------------------------------------------------------------------------------------
+
+    def _client_sent(self, chunk: bytes) -> None:
+        moment = self._boottime()
+        if moment - self._looked >= STALL:
+            self._looked = moment
+            if not self.may_forward():
+                return
+        try:
+            self._carry_out(self._asked(chunk))
+        except Exception as error:
+            self.failed_with(error)
+
+    def _carry_out(self, steps: Sequence[Step]) -> None:
+        """Steps that came of the client's bytes, or of a decision about them."""
+        target = self._target
+        left = iter(steps)
+        for step in left:
+            if type(step) is Recorded:
+                record, data = step
+                self._record(record)
+                if type(record) is StatementStarted:
+                    self.statements += 1
+                if self.durable:
+                    self._wait_for_disk((Forward(data), *left))
+                    return
+                target.write(data)
+            elif type(step) is Forward:
+                target.write(step.data)
+            elif type(step) is Observe:
+                self._observe(step.record)
+                if self.durable:
+                    self._wait_for_disk(tuple(left))
+                    return
+            else:
+                self._rare(step)
+        if target.congested:
+            self.hold(Hold.TARGET_FULL)
+
+    def _target_sent(self, chunk: bytes) -> None:
+        if self._frozen and not self._muted:
+            chunk = self._after_boundary(chunk)
+        client = self._client
+        try:
+            for step in self._answered(chunk):
+                if type(step) is Recorded:
+                    record, data = step
+                    self._record(record)
+                    if type(record) is StatementFinished:
+                        self.outcomes[record.outcome] += 1
+                    if not self._muted:
+                        client.write(data)
+                elif type(step) is Forward:
+                    if not self._muted:
+                        client.write(step.data)
+                elif type(step) is Observe:
+                    self._observe(step.record)
+                else:
+                    self._rare(step)
+        except Exception as error:
+            self.failed_with(error)
+            return
+        if client.congested and not self._muted:
+            self._target.hold()
+        if self.on_chunk is not None:
+            self.on_chunk()
+
+    def _after_boundary(self, chunk: bytes) -> bytes:
+        """What of the last chunk that may pass comes after its message is whole, once that has passed."""
+        left = self.inspector.target_boundary()
+        if not 0 < left < len(chunk):
+            return chunk
+        self._target_sent(chunk[:left])
+        return chunk[left:]
+
+    def _observe(self, record: Record) -> None:
+        self._record(record)
+        kind = type(record)
+        if kind is StatementStarted:
+            self.statements += 1
+        elif kind is StatementFinished:
+            self.outcomes[record.outcome] += 1  # type: ignore[union-attr]
+
+    def _rare(self, step: Step) -> None:
+        match step:
+            case Reply(data):
+                if not self._muted:
+                    self._client.write(data)
+            case Tell(data):
+                self._target.write(data)
+            case Ask(action):
+                self.hold(Hold.ASKED)
+                self._later(self._decide(action))
+            case Think(work):
+                self.hold(Hold.THINKING)
+                self._later(self._think(work))
+            case Close(reason, detail):
+                self._ended(reason, detail)
+            case _:
+                raise AssertionError(f"not a rare step: {step!r}")
+
+    # -- waiting, without the loop's other sessions noticing -----------------------------------------------------
+
+    def _later(self, coroutine: Awaitable[None]) -> None:
+        if self._tasks is None:
+            raise AssertionError("the relay has not been started")
+        self._tasks.create_task(coroutine)  # type: ignore[arg-type]
+
+    async def _decide(self, action: Action) -> None:
+        if self.decide is None:
+            self._ended(EndReason.PROTOCOL_ERROR, "nobody can decide this")
+            return
+        decision = await self.decide(action)
+        self._resume(self.inspector.resume(decision), Hold.ASKED)
+
+    async def _think(self, work: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.thinking, work)
+            if Hold.ENDING not in self._holds:
+                self._resume(self.inspector.resume(None), Hold.THINKING)
+        except Exception as error:
+            self.failed_with(error)
+
+    def _wait_for_disk(self, rest: Sequence[Step]) -> None:
+        self.hold(Hold.DURABLE)
+        self._later(self._after_disk(rest))
+
+    async def _after_disk(self, rest: Sequence[Step]) -> None:
+        try:
+            await self._recorder.durable()
+        except Unavailable as error:
+            self._ended(EndReason.RECORDER_FAILED, error.public)
+            return
+        self._resume(rest, Hold.DURABLE)
+
+    def keep_step(self) -> None:
+        """For sessions whose bytes are kept: where more of them wait than the recorder works off, neither side is
+        read. Before ``start``."""
+        self._record = self._write_in_step
+
+    def _write_in_step(self, record: Record) -> None:
+        self._recorder.write(record)
+        if self._recorder.behind and Hold.RECORDER not in self._holds:
+            self.hold(Hold.RECORDER)
+            self._target.hold()
+            self._later(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        await self._recorder.caught_up()
+        self.release(Hold.RECORDER)
+        self._target.release()
+
+    def _resume(self, steps: Sequence[Step], held: Hold) -> None:
+        if Hold.ENDING in self._holds or not self.may_forward():
+            return
+        self.release(held)  # before: what is carried out may hold it for the same reason again
+        try:
+            self._carry_out(steps)
+        except Exception as error:
+            self.failed_with(error)
+
+    def hold(self, why: Hold) -> None:
+        """Stop reading the client, for one more reason."""
+        self._holds |= why
+        self._client.hold()
+
+    def release(self, why: Hold) -> None:
+        """One reason less; read the client again when none is left."""
+        self._holds &= ~why
+        if not self._holds:
+            self._client.release()
+
+    def _target_drained(self) -> None:
+        self.release(Hold.TARGET_FULL)
+
+    def _client_drained(self) -> None:
+        self._target.release()
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _client_lost(self, error: Exception | None) -> None:
+        if not self._outlived(Side.CLIENT, error):  # many clients leave without a word once the target has ended
+            reason = self._halves[0] if self._halves else EndReason.CLIENT_CLOSED
+            self._ended(reason, str(error) if error else "")
+
+    def _target_lost(self, error: Exception | None) -> None:
+        if not self._outlived(Side.TARGET, error):
+            self._lose_target()
+            self._ended(EndReason.TARGET_CLOSED, str(error) if error else "")
+
+    def _lose_target(self) -> None:
+        self._target_gone = True
+        self._boundary.set()
+        self._quiet.set()
+
+    def _outlived(self, side: Side, error: Exception | None) -> bool:
+        """Whether the conversation goes on though one side has ended: the other is told of it after all that came
+        before, and may go on until it ends too. The session then ends as the first of them did."""
+        if error is not None or self._frozen or not self.inspector.outlives(side):
+            return False
+        self._halves.append(EndReason.TARGET_CLOSED if side is Side.TARGET else EndReason.CLIENT_CLOSED)
+        if self._lingering is None:
+            self._linger(self._moved())
+        (self._client if side is Side.TARGET else self._target).shut(self._told_of_end)
+        return True
+
+    def _told_of_end(self) -> None:
+        self._told += 1
+        if self._told == len(Side):
+            self._lose_target()
+            self._ended(self._halves[0], "")
+
+    def _linger(self, moved: int) -> None:
+        """Look again after a while whether anything has moved; between the two sides' ends."""
+
+        def look() -> None:
+            if self._moved() == moved:
+                self._ended(self._halves[0], f"nothing moved for {LINGER:.0f} s after that")
+            else:
+                self._linger(self._moved())
+
+        self._lingering = asyncio.get_running_loop().call_later(LINGER, look)
+
+    def _moved(self) -> int:
+        return self._client.bytes_read + self._client.bytes_written + self._target.bytes_written
+
+    def note(self, record: Record) -> None:
+        """Record something of the kernel's or the engine's own; a broken recorder ends the session."""
+        try:
+            self._recorder.write(record)
+        except Unavailable as error:
+            self._ended(EndReason.RECORDER_FAILED, error.public)
+
+    def freeze(self, farewell: Farewell | None) -> None:
+        """Nothing of the client is read any more. It is told ``farewell`` where the target's message in flight is
+        whole, which may be at once, and nothing that comes after it: that its statement was cancelled would be
+        taken for the reason."""
+        if self._frozen:
+            return
+        self._farewell, self._frozen = farewell, True
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self.hold(Hold.ENDING)
+        self.on_chunk = self._look
+        self._look()
+
+    def _look(self) -> None:
+        if not self._muted and self._frozen and self.inspector.target_boundary() == 0:
+            self.mute()
+            if self._farewell is not None:
+                self._say(self._farewell)
+        if not self.inspector.running():
+            self._quiet.set()
+
+    def _say(self, farewell: Farewell) -> None:
+        """The last words, at a message boundary; recorded as they are said."""
+        words = self.inspector.farewell(farewell.reason, farewell.text, farewell.hint)
+        if words:
+            self.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
+            self._client.write(words)
+
+    def warn(self, text: str, hint: str) -> bool:
+        """A notice between two messages of the target; False inside one."""
+        words = self.inspector.inject(text, hint)
+        if words:
+            self._client.write(words)
+        return bool(words)
+
+    def running(self) -> bool:
+        """Whether the target runs something for the client."""
+        return self.inspector.running()
+
+    def activity(self) -> tuple[int, bool]:
+        """All bytes of the client's line, and whether the target runs something."""
+        return self._client.bytes_read + self._client.bytes_written, self.inspector.running()
+
+    def stop(self) -> None:
+        """Say to the target what makes it stop, besides a cancel."""
+        self._target.write(self.inspector.stop())
+
+    async def whole(self, patience: float) -> None:
+        """Forward on until the target's message in flight is whole, at most ``patience`` seconds; then no more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._boundary.wait()
+        self.mute()
+
+    def mute(self) -> None:
+        """From now on what the target sends is only looked at."""
+        self._muted = True
+        self._boundary.set()
+        self._target.release()
+
+    async def quiet(self, patience: float) -> bool:
+        """Read the target until it runs nothing for us, at most ``patience`` seconds."""
+        self._look()
+        try:
+            async with asyncio.timeout(patience):
+                await self._quiet.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def left(self, outcome: Ending) -> Sequence[Record]:
+        """Records that close what is still open, counted; the session records them."""
+        records = self.inspector.finish(outcome)
+        for record in records:
+            if isinstance(record, StatementFinished):
+                self.outcomes[record.outcome] += 1
+        return records
+
+    @property
+    def target_gone(self) -> bool:
+        return self._target_gone
+
+
+def _always() -> bool:
+    """What ``may_forward`` says where nobody asks."""
+    return True
+
+
+def _raise(error: Exception) -> None:
+    raise error
