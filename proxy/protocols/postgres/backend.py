@@ -1,0 +1,291 @@
+"""The target's side of a conversation: hop over its messages, tell ``pending`` what came, pass the chunk on as it
+is. Pure; called by ``inspector``. This is the inner loop for results: nothing is made per row.
+
+Source: PostgreSQL manual, "Message Formats". Lengths are bounded as libpq bounds them. Only three things are not
+passed on: the server's error for a message that was refused (ours stands in its place), and a BackendKeyData, which
+would tell the target's own cancel key. Types that are not known pass.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+
+from proxy.core.errors import PeerError
+from proxy.core.records import Note
+from proxy.core.states import EndReason
+from proxy.core.steps import Close, Forward, Observe, Reply, Step
+from proxy.protocols.postgres import messages
+from proxy.protocols.postgres.entries import BIND, CLOSE, PARSE, REFUSED, Statement
+from proxy.protocols.postgres.express import Express
+from proxy.protocols.postgres.pending import Pending
+from proxy.protocols.postgres.redact import redact_option
+
+_HEADER = struct.Struct("!BI")
+HEADER = 5
+SHORT_MOST = 30_000
+"""libpq believes a longer message only of the types below, where a desynchronised stream is less likely."""
+_LONG = frozenset(b"DdENATtV")
+LONG_MOST = messages.MAX_FRAME
+_AUTHENTICATION = 82
+_KEY_DATA = 75
+_ERROR = 69
+_ROW = 68
+_COPY_DATA = 100
+_BULK = (_ROW, _COPY_DATA)
+_ERROR_KEPT = 64 * 1024
+_DESCRIPTION_KEPT = 256 * 1024
+
+_LOOKED_AT: Mapping[int, int] = {
+    ord("1"): 0,
+    ord("2"): 0,
+    ord("3"): 0,
+    ord("n"): 0,
+    ord("s"): 0,
+    ord("I"): 0,
+    ord("G"): 0,
+    ord("H"): 0,
+    ord("W"): 0,
+    ord("C"): 1024,
+    ord("Z"): 1,
+    ord("E"): _ERROR_KEPT,
+    ord("S"): SHORT_MOST,
+    ord("t"): _DESCRIPTION_KEPT,
+    ord("T"): _DESCRIPTION_KEPT,
+    ord("K"): 0,
+    ord("R"): 0,
+}
+"""Message type -> how many bytes of its body are looked at. Of all others only the header is."""
+
+
+class Backend:
+    """Fed whatever the target sends. ``left``: bytes of the message in flight; ``closed``: nothing passes any
+    more."""
+
+    def __init__(self, pending: Pending, express: Express) -> None:
+        self.left = 0
+        self.closed = False
+        self._pending = pending
+        self._express = express
+        self._kind = 0
+        self._head = b""
+        self._held = False
+        self._part: bytearray | None = None
+        self._most = 0
+        self._answers: Mapping[int, Callable[[bytes, list[Step]], None]] = {
+            ord("1"): lambda _, __: pending.acknowledged(PARSE),
+            ord("2"): lambda _, __: pending.acknowledged(BIND),
+            ord("3"): lambda _, __: pending.acknowledged(CLOSE),
+            ord("n"): lambda _, __: pending.described(None),
+            ord("s"): lambda _, steps: pending.suspended(steps),
+            ord("I"): lambda _, steps: pending.completed(b"", steps),
+            ord("G"): lambda _, __: self._copy_in(),
+            ord("H"): lambda _, __: self._copy_out(),
+            ord("W"): lambda _, __: self._copy_out(),
+            ord("C"): self._completed,
+            ord("Z"): self._ready,
+            ord("E"): self._failed,
+            ord("S"): self._parameter,
+            ord("t"): self._typed,
+            ord("T"): lambda body, _: pending.described(body),
+            ord("K"): lambda _, __: None,
+        }
+
+    @property
+    def boundary(self) -> int:
+        """As ``Inspector.target_boundary``: what is held back, a header that is not whole included, has not begun
+        for the client."""
+        return 0 if self._held else self.left
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def feed(self, chunk: bytes) -> list[Step]:
+        """What to do about the target's next bytes."""
+        if self._pending.quick:
+            self._pending.expand()
+        steps: list[Step] = []
+        if self.closed:
+            return steps
+        try:
+            if self.left:
+                self._hop(chunk, *self._go_on(chunk, steps), steps)
+            else:
+                data, self._head = (self._head + chunk, b"") if self._head else (chunk, b"")
+                self._hop(data, 0, 0, steps)
+        except PeerError as error:
+            self.closed = True
+            steps.append(Close(EndReason.PROTOCOL_ERROR, f"the target: {error.public}"))
+        self._express.inside = bool(self.left or self._head or self.closed)
+        return steps
+
+    def _go_on(self, chunk: bytes, steps: list[Step]) -> tuple[int, int]:
+        """Within a body: (where the next message begins, from where on the chunk is passed on)."""
+        size = len(chunk)
+        taken = min(self.left, size)
+        self.left -= taken
+        if self._part is not None and len(self._part) < self._most:
+            self._part += chunk[: min(taken, self._most - len(self._part))]
+        if not self.left and self._part is not None:
+            body, self._part = bytes(self._part), None
+            self._answered(self._kind, body, steps)
+        held = self._held
+        if not self.left:
+            self._held = False
+        return taken, taken if held else 0
+
+    def _hop(self, data: bytes, position: int, sent: int, steps: list[Step]) -> None:
+        """Over every message that begins in ``data`` from ``position`` on; what is not passed on yet begins at
+        ``sent``."""
+        end = len(data)
+        unpack = _HEADER.unpack_from
+        try:
+            while position + HEADER <= end:
+                kind, length = unpack(data, position)
+                if kind in _BULK:
+                    position = self._run(data, position, end, kind)
+                    continue
+                if length < 4 or length > SHORT_MOST:
+                    _check(kind, length)
+                stop = position + 1 + length
+                if kind in _LOOKED_AT:
+                    sent = self._look(kind, data, position, stop, sent, steps)
+                if stop > end:
+                    self._kind = kind
+                self._held = self._held and stop > end
+                position = stop
+        except PeerError:
+            forward(data, sent, position, steps)
+            raise
+        if position > end:
+            self.left = position - end
+        elif position < end:
+            self._head = data[position:]  # not passed on yet: its message may have to be held back
+        forward(data, sent, min(position, end), steps)
+
+    def _look(self, kind: int, data: bytes, position: int, stop: int, sent: int, steps: list[Step]) -> int:
+        """At a message whose body or coming means something; from where on ``data`` is still to be passed on."""
+        if kind == _AUTHENTICATION:
+            raise PeerError("it asks for a log-in in the middle of a session", code="protocol")
+        if kind == _KEY_DATA or (kind == _ERROR and self._refusing()):
+            forward(data, sent, position, steps)
+            self._held = True
+            sent = stop
+        if stop <= len(data):
+            self._answered(kind, data[position + HEADER : stop], steps)
+        else:
+            self._most = _LOOKED_AT[kind]
+            self._part = bytearray(data[position + HEADER : position + HEADER + self._most])
+        return sent
+
+    def _run(self, data: bytes, position: int, end: int, kind: int) -> int:
+        """Over a run of rows or copy data, to where it ends, which may be behind the end of ``data``."""
+        statement = self._pending.current()
+        if statement is not None and statement.keeping and kind == _ROW:
+            return self._keep_row(data, position, end, statement)
+        unpack = _HEADER.unpack_from
+        first, rows, last = position, 0, end - HEADER
+        while True:
+            following, length = unpack(data, position)
+            if following != kind:
+                break
+            if length < 4 or length > LONG_MOST:
+                if rows:
+                    break  # what came before it is passed on first
+                _check(kind, length)
+            rows += 1
+            position += length + 1
+            if position > last:
+                break
+        if statement is not None:
+            statement.rows += rows
+            statement.data_bytes += position - first - HEADER * rows
+        return position
+
+    def _keep_row(self, data: bytes, position: int, end: int, statement: Statement) -> int:
+        """One row that may be among the first of its result, which are kept whole."""
+        pending = self._pending
+        length = int.from_bytes(data[position + 1 : position + HEADER], "big")
+        _check(_ROW, length)
+        stop = position + 1 + length
+        statement.rows += 1
+        statement.data_bytes += length - 4
+        if len(statement.kept) >= pending.keep_rows or statement.kept_bytes + length > pending.keep_bytes:
+            statement.keeping = False  # the rest of the result is hopped over
+            return stop
+        statement.kept_bytes += length
+        if stop <= end:
+            statement.kept.append(data[position + HEADER : stop])
+        else:
+            self._kind, self._most = _ROW, length
+            self._part = bytearray(data[position + HEADER : end])
+        return stop
+
+    # -- what is not passed on -----------------------------------------------------------------------------------
+
+    def _refusing(self) -> bool:
+        queue = self._pending.queue
+        return len(queue) > 0 and int(queue[0][0]) == REFUSED and not queue[0][1].told
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _answered(self, kind: int, body: bytes, steps: list[Step]) -> None:
+        if kind == _ROW:
+            statement = self._pending.current()
+            if statement is not None:
+                statement.kept.append(body)
+            return
+        self._answers[kind](body, steps)
+
+    def _completed(self, body: bytes, steps: list[Step]) -> None:
+        self._pending.completed(body.partition(b"\0")[0], steps)
+
+    def _ready(self, body: bytes, steps: list[Step]) -> None:
+        if len(body) != 1 or body not in b"ITE":
+            raise PeerError("invalid ReadyForQuery", code="protocol")
+        self._pending.ready(body[0], steps)
+
+    def _failed(self, body: bytes, steps: list[Step]) -> None:
+        fields = messages.error_fields(body)
+        if not self._held:
+            self._pending.failed(fields, steps)
+            return
+        if fields.get(b"V", fields.get(b"S", b"")) in (b"FATAL", b"PANIC"):
+            steps.append(Forward(messages.frame(b"E", body)))  # the target ends the session: that is no refusal
+            self._pending.queue.popleft()
+            self._pending.failed(fields, steps)
+            return
+        self._refused(steps)
+
+    def _refused(self, steps: list[Step]) -> None:
+        """The error for what went in a refused message's stead has come: the client is told why in its place."""
+        pending = self._pending
+        steps.append(Reply(pending.queue[0][1].answer))
+        pending.refused(steps)
+
+    def _copy_out(self) -> None:
+        self._pending.copying.out = True
+
+    def _copy_in(self) -> None:
+        self._pending.answered += self._pending.copying.begun()
+
+    def _parameter(self, body: bytes, steps: list[Step]) -> None:
+        name, value = messages.parameter(body)
+        self._pending.texts.parameter(name, value)
+        shown = redact_option(name, value)
+        steps.append(Observe(Note("parameter", (("name", name), ("value", shown)))))
+
+    def _typed(self, body: bytes, steps: list[Step]) -> None:
+        count = int.from_bytes(body[:2], "big")
+        if len(body) != 2 + 4 * count:
+            raise PeerError("invalid ParameterDescription", code="protocol")
+        self._pending.typed(struct.unpack_from(f"!{count}I", body, 2))
+
+
+def forward(data: bytes, start: int, stop: int, steps: list[Step]) -> None:
+    """Pass on ``data[start:stop]``, as the object it is when that is all of it."""
+    if stop > start:
+        steps.append(Forward(data if start == 0 and stop == len(data) else data[start:stop]))
+
+
+def _check(kind: int, length: int) -> None:
+    """``PeerError`` when no message of this type is that long."""
+    if length < 4 or length > (LONG_MOST if kind in _LONG else SHORT_MOST):
+        raise PeerError(f"a message of type {kind} and {length} bytes", code="protocol")

@@ -1,0 +1,207 @@
+"""Reading a Bind message: which statement, which portal, which values. Pure; called by ``frontend``.
+
+Source: PostgreSQL manual, "Message Formats", Bind. Two ways to the same answer: at once, for a message in memory,
+and piece by piece for one too long to hold. Of a value over the limit only a prefix is kept, with its length and
+SHA-256. Errors: ``PeerError`` (protocol).
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+from proxy.core.errors import PeerError
+from proxy.core.records import Parameter
+from proxy.protocols.postgres.limits import Limits
+from proxy.protocols.postgres.redact import redact_value
+
+_COUNT = struct.Struct("!H")
+_LENGTH = struct.Struct("!i")
+PLAIN_MOST = 12
+"""No token, and no URI or setting with a password worth the name, is shorter."""
+
+
+class Bind(NamedTuple):
+    """A Bind as read. ``formats`` are the result format codes."""
+
+    portal: bytes
+    statement: bytes
+    parameters: tuple[Parameter, ...]
+    formats: tuple[int, ...]
+
+
+def _broken(why: str) -> PeerError:
+    return PeerError(f"invalid Bind message: {why}", code="protocol")
+
+
+def read_names(data: bytes, start: int, stop: int) -> tuple[bytes, bytes, int]:
+    """Portal and statement of the Bind whose body is ``data[start:stop]``, and where its values begin."""
+    portal_end = data.find(0, start, stop)
+    name_end = data.find(0, portal_end + 1, stop)
+    if portal_end < 0 or name_end < 0:
+        raise _broken("a name does not end")
+    return data[start:portal_end], data[portal_end + 1 : name_end], name_end + 1
+
+
+def read_values(
+    data: bytes, position: int, stop: int, limits: Limits, types: tuple[int, ...]
+) -> tuple[tuple[Parameter, ...], tuple[int, ...]]:
+    """The values of a Bind, with the type oids given, and its result formats."""
+    try:
+        return _values(data, position, stop, limits, types)
+    except struct.error:
+        raise _broken("it ends too early") from None
+
+
+def _values(
+    data: bytes, position: int, stop: int, limits: Limits, types: tuple[int, ...]
+) -> tuple[tuple[Parameter, ...], tuple[int, ...]]:
+    count_at, length_at = _COUNT.unpack_from, _LENGTH.unpack_from
+    formats, position = _formats(data, position)
+    (count,) = count_at(data, position)
+    position += 2
+    if formats:
+        _check(formats, count)
+    form = formats[0] if formats else 0
+    many, known = len(formats) > 1, len(types)
+    budget, most = limits.max_values, limits.max_value
+    values: list[Parameter] = []
+    for index in range(count):
+        (length,) = length_at(data, position)
+        position += 4
+        if many:
+            form = formats[index]
+        oid = types[index] if index < known else 0
+        if length < 0:
+            if length != -1:
+                raise _broken("a negative length")
+            values.append((oid, form, None, 0, ""))
+            continue
+        value = data[position : position + length]
+        position += length
+        if position > stop:
+            raise _broken("a value does not end")
+        if length <= PLAIN_MOST and length <= budget and length <= most:
+            budget -= length
+            values.append((oid, form, value, length, ""))
+        else:
+            kept = kept_of(oid, value, form, budget, most)
+            budget -= len(kept[2] or b"")
+            values.append(kept)
+    results, position = _formats(data, position)
+    if position != stop:
+        raise _broken("its parts do not add up to its length")
+    return tuple(values), results
+
+
+def _formats(data: bytes, position: int) -> tuple[tuple[int, ...], int]:
+    (count,) = _COUNT.unpack_from(data, position)
+    position += 2
+    if not count:
+        return (), position
+    return struct.unpack_from(f"!{count}h", data, position), position + 2 * count
+
+
+def _check(formats: tuple[int, ...], count: int) -> None:
+    if len(formats) > 1 and len(formats) != count:
+        raise _broken(f"{len(formats)} formats for {count} parameters")
+    for form in formats:
+        if form not in (0, 1):
+            raise _broken(f"format {form}")
+
+
+def kept_of(oid: int, value: bytes, form: int, budget: int, most: int) -> Parameter:
+    """What is kept of a whole value."""
+    length = len(value)
+    if length <= most and length <= budget:
+        return oid, form, redact_value(value, form) if length > PLAIN_MOST else value, length, ""
+    prefix = value[: min(most, budget)]
+    return oid, form, redact_value(prefix, form), length, hashlib.sha256(value).hexdigest()
+
+
+class BindReader:
+    """Reads a long Bind as its bytes come by; ``feed`` until ``bind`` is there. Holds a prefix of each value.
+    ``types`` gives the parameter types of a statement by its name."""
+
+    def __init__(self, limits: Limits, length: int, types: Callable[[bytes], tuple[int, ...]]) -> None:
+        self.bind: Bind | None = None
+        self._limits = limits
+        self._types = types
+        self._left = length
+        self._buffer = bytearray()
+        self._reading = self._read()
+        next(self._reading)
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        self._left -= len(data)
+        self._buffer += data
+        try:
+            next(self._reading)
+        except StopIteration:
+            if self._buffer or self._left:
+                raise _broken("its parts do not add up to its length") from None
+        if self._left <= 0 and self.bind is None:
+            raise _broken("it ends too early")
+
+    def _need(self, size: int) -> Generator[None, None, bytes]:
+        while len(self._buffer) < size:
+            if size > len(self._buffer) + self._left:
+                raise _broken("it ends too early")
+            yield
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _string(self) -> Generator[None, None, bytes]:
+        while (end := self._buffer.find(b"\0")) < 0:
+            if len(self._buffer) > self._limits.hold_bind or not self._left:
+                raise _broken("a name does not end")
+            yield
+        taken = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return taken
+
+    def _codes(self) -> Generator[None, None, tuple[int, ...]]:
+        count = _COUNT.unpack((yield from self._need(2)))[0]
+        return struct.unpack(f"!{count}h", (yield from self._need(2 * count)))
+
+    def _read(self) -> Generator[None, None, None]:
+        yield
+        portal = yield from self._string()
+        statement = yield from self._string()
+        formats = yield from self._codes()
+        count = _COUNT.unpack((yield from self._need(2)))[0]
+        _check(formats, count)
+        types = self._types(statement)
+        values: list[Parameter] = []
+        budget = self._limits.max_values
+        for index in range(count):
+            form = formats[index] if len(formats) > 1 else formats[0] if formats else 0
+            value = yield from self._value(types[index] if index < len(types) else 0, form, budget)
+            budget -= len(value[2] or b"")
+            values.append(value)
+        results = yield from self._codes()
+        self.bind = Bind(portal, statement, tuple(values), results)
+
+    def _value(self, oid: int, form: int, budget: int) -> Generator[None, None, Parameter]:
+        length = _LENGTH.unpack((yield from self._need(4)))[0]
+        if length < 0:
+            if length != -1:
+                raise _broken("a negative length")
+            return oid, form, None, 0, ""
+        if length <= self._limits.max_value and length <= budget:
+            return kept_of(oid, (yield from self._need(length)), form, budget, self._limits.max_value)
+        if length > len(self._buffer) + self._left:
+            raise _broken("a value does not end")
+        most = min(self._limits.max_value, budget)
+        prefix, digest, left = b"", hashlib.sha256(), length
+        while left:
+            if not self._buffer:
+                yield
+            piece = bytes(self._buffer[:left])
+            del self._buffer[:left]
+            left -= len(piece)
+            digest.update(piece)
+            prefix = (prefix + piece[:most])[:most] if len(prefix) < most else prefix
+        return oid, form, redact_value(prefix, form), length, digest.hexdigest()

@@ -1,0 +1,264 @@
+"""The shapes of chunk that most sessions consist of, taken in one go: a Query of one statement; a Bind, Describe,
+Execute, Sync of a settled prepared statement; and the whole answer to one of them. Pure; given every chunk first
+by ``inspector``.
+
+Whatever is not exactly such a chunk is left to the general way, which gives the same steps: this file is speed
+alone. While a statement that was sent this way is unanswered it is ``pending.quick``, and nothing else is.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+
+from proxy.core.errors import PeerError
+from proxy.core.records import StatementFinished, StatementStarted
+from proxy.core.steps import Recorded, Step
+from proxy.protocols.postgres.binding import read_values
+from proxy.protocols.postgres.entries import IDLE, Quick, rows_of
+from proxy.protocols.postgres.naming import prepare_plain
+from proxy.protocols.postgres.pending import ENDS, Pending
+from proxy.protocols.postgres.redact import sensitive
+from proxy.protocols.postgres.texts import WATCHED
+
+_LENGTH = struct.Struct("!xI").unpack_from
+_HEADER = struct.Struct("!BI").unpack_from
+_MOST = 16 * 1024
+_QUERY, _PARSE, _BIND, _ROW, _COMPLETE = 81, 80, 66, 68, 67
+_SLOW = WATCHED | frozenset(b"eE")
+"""What a text begins with that is looked at closely: what changes names, COPY, ALTER, EXECUTE."""
+_HARMLESS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ _,.=()*<>+\n\t"
+"""A text of these alone has no literal, comment, URI or second statement in it."""
+_NO_NUMBERS = bytes.maketrans(b"123456789", b"000000000")
+_SHAPE_MOST, _SHAPES_MOST = 512, 64
+"""What is remembered of texts that were looked at: their length, and how many."""
+_RUN = b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\4"
+_DESCRIBE_RUN = b"D\0\0\0\6P\0" + _RUN
+"""What follows a Bind of the unnamed portal: Execute of all rows and Sync, with or without Describe of the
+portal."""
+_BIND_DONE = b"2\0\0\0\4"
+_PARSE_DONE = b"1\0\0\0\4" + _BIND_DONE
+_USUAL_TAGS: Mapping[bytes, int] = {
+    tag: rows_of(tag)
+    for tag in (
+        b"SELECT 1",
+        b"SELECT 0",
+        b"INSERT 0 1",
+        b"UPDATE 1",
+        b"DELETE 1",
+        b"BEGIN",
+        b"COMMIT",
+        b"ROLLBACK",
+        b"SET",
+    )
+}
+"""Rows by command tag: looking one up takes a third of reading it."""
+_tuple = tuple.__new__
+"""A NamedTuple's own constructor takes twice as long."""
+
+
+class Express:
+    """Fast lane of one conversation. ``busy``: what the client sends has to go the general way, ``inside``: so has
+    what the target sends; the general ways say so themselves."""
+
+    __slots__ = ("_answers", "_asks", "_most", "_pending", "_shapes", "busy", "inside")
+
+    def __init__(self, pending: Pending) -> None:
+        self.busy = self.inside = False
+        self._asks: Callable[[bytes], Sequence[Step]] = _closed
+        self._answers: Callable[[bytes], Sequence[Step]] = _closed
+        self._pending = pending
+        self._shapes: set[bytes] = set()
+        self._most = min(_MOST, pending.limits.max_text)
+
+    def beside(self, asks: Callable[[bytes], Sequence[Step]], answers: Callable[[bytes], Sequence[Step]]) -> None:
+        """The general ways for what the client sends and for what the target sends."""
+        self._asks, self._answers = asks, answers
+
+    # -- the client ----------------------------------------------------------------------------------------------
+
+    def asked(self, chunk: bytes) -> Sequence[Step]:
+        """The steps for a chunk of the client's."""
+        pending = self._pending
+        size = len(chunk)
+        if (
+            self.busy
+            or not 9 <= size <= self._most
+            or pending.queue
+            or pending.quick
+            or pending.open_group
+            or pending.skipping
+        ):
+            return self._asks(chunk)
+        kind = chunk[0]
+        if kind != _QUERY:
+            if kind == _BIND:
+                return self._bound(chunk, 0, b"", None) or self._asks(chunk)
+            return (kind == _PARSE and self._parsed(chunk, size)) or self._asks(chunk)
+        if (
+            _LENGTH(chunk)[0] != size - 1
+            or chunk[-1]
+            or chunk[5] in _SLOW
+            or chunk[7] in b"tT"
+            or b"" in pending.statements.things
+        ):
+            return self._asks(chunk)
+        text = chunk[5:-1]
+        if not self._plain(text):
+            return self._asks(chunk)
+        pending.seq = seq = pending.seq + 1
+        pending.group += 1
+        pending.quick = seq
+        pending.quick_bind = None
+        started = _tuple(StatementStarted, (seq, 0, pending.status, 0, text, 0, "", b"", b"", ()))
+        return (_tuple(Recorded, (started, chunk)),)
+
+    def _plain(self, text: bytes) -> bool:
+        """Whether a text is one statement, without a secret, and nothing has to be done to it. A program sends few
+        that differ in more than their numbers, and those say nothing of it."""
+        shape = text.translate(_NO_NUMBERS)
+        if shape in self._shapes:
+            return self._pending.texts.plain
+        if not self._looked_plain(text):
+            return False
+        if len(shape) <= _SHAPE_MOST and b"md0" not in shape.lower():  # "md5" is a word that calls for redaction
+            if len(self._shapes) >= _SHAPES_MOST:
+                self._shapes.clear()
+            self._shapes.add(shape)
+        return self._pending.texts.plain
+
+    def _looked_plain(self, text: bytes) -> bool:
+        special = text.translate(None, _HARMLESS)
+        if special and special != b";":
+            if special.find(0) >= 0 or sensitive(text):
+                return False
+        elif text.find(b"eyJ") >= 0:
+            return False
+        return not (special and special.find(b";") >= 0 and text.find(b";") < len(text) - 1)
+
+    def _parsed(self, chunk: bytes, size: int) -> list[Step] | None:
+        """A Parse of the unnamed statement, then the rest of such a chunk."""
+        stop = 1 + _LENGTH(chunk)[0]
+        if chunk[5] or not 12 <= stop < size - 7 or chunk[stop] != _BIND or chunk[6] in _SLOW or chunk[8] in b"tT":
+            return None
+        end = chunk.find(0, 6)
+        count, odd = divmod(stop - end - 3, 4)
+        if odd or count < 0 or int.from_bytes(chunk[end + 1 : end + 3], "big") != count:
+            return None
+        text = chunk[6:end]
+        if not self._plain(text):
+            return None
+        return self._bound(chunk, stop, text, struct.unpack_from(f"!{count}I", chunk, end + 3))
+
+    def _bound(self, chunk: bytes, start: int, text: bytes, types: tuple[int, ...] | None) -> list[Step] | None:
+        """A Bind at ``start`` and the rest of such a chunk. ``text`` and ``types`` are of a Parse of the unnamed
+        statement before it, which the Bind must be of; None: there is none."""
+        pending = self._pending
+        stop = start + 1 + _LENGTH(chunk, start)[0]
+        tail = chunk[stop:]
+        if chunk[start + 5] or (tail != _RUN and tail != _DESCRIBE_RUN):
+            return None
+        end = chunk.find(0, start + 6, stop)
+        name = chunk[start + 6 : end]
+        if name and not pending.texts.plain:
+            return None
+        prepared = None
+        if types is None:
+            prepared = pending.statements.things.get(name)
+            if (
+                prepared is None
+                or prepared.withdrawn
+                or not prepared.settled
+                or prepared.effect[0]
+                or prepared.secrets
+                or len(name) > 63
+            ):
+                return None
+        elif name or len(pending.statements) >= pending.limits.max_names:
+            return None
+        try:
+            values = read_values(chunk, end + 1, stop, pending.limits, prepared.types if prepared else types or ())
+        except PeerError:
+            return None
+        if end < 0:
+            return None
+        steps: list[Step] = []
+        if prepared is None:
+            prepared = prepare_plain(pending, b"", text, types or (), steps)
+        parameters, formats = values
+        pending.seq = seq = pending.seq + 1
+        pending.group += 1
+        pending.quick = seq
+        pending.quick_bind = _tuple(
+            Quick, (prepared, name, parameters, formats, types is not None, len(tail) > len(_RUN))
+        )
+        via, length, digest = 2 if prepared.copies else 1, prepared.length, prepared.digest
+        started = _tuple(
+            StatementStarted,
+            (seq, via, pending.status, prepared.ref, b"", length, digest, name, b"", parameters),
+        )
+        steps.append(_tuple(Recorded, (started, chunk)))
+        return steps
+
+    # -- the target ----------------------------------------------------------------------------------------------
+
+    def answered(self, chunk: bytes) -> Sequence[Step]:
+        """The steps for a chunk of the target's: at once for the whole answer to the quick statement, with its
+        rows."""
+        pending = self._pending
+        last = len(chunk) - 6
+        if not pending.quick or self.inside or last < 6 or chunk[last:-1] != b"Z\0\0\0\5" or pending.keep_rows:
+            return self._answers(chunk)
+        bound = pending.quick_bind
+        position = 0
+        if bound is not None:
+            done = _PARSE_DONE if bound.parsed else _BIND_DONE
+            position = len(done)
+            if not chunk.startswith(done) or position >= last:
+                return self._answers(chunk)
+        found = _results(chunk, position, last)
+        if found is None:
+            return self._answers(chunk)
+        position, data_bytes = found
+        status = chunk[-1]
+        tag = chunk[position + 5 : last - 1]
+        rows = _USUAL_TAGS.get(tag)
+        if chunk[last - 1] or status not in b"ITE" or (rows is None and tag.find(0) >= 0):
+            return self._answers(chunk)
+        if bound is not None and not tag.startswith(bound.prepared.tags or b""):
+            return self._answers(chunk)
+        pending.answered += 1
+        pending.status = status
+        if bound is not None:
+            pending.ran(bound)
+        if pending.portals.things and (status == IDLE or tag in ENDS):
+            pending.portals.forget(pending.answered)
+        if rows is None:
+            rows = rows_of(tag)
+        finished = _tuple(StatementFinished, (pending.quick, 0, tag, rows, data_bytes, b"", b"", status))
+        pending.quick = 0
+        return (_tuple(Recorded, (finished, chunk)),)
+
+
+def _closed(chunk: bytes) -> Sequence[Step]:
+    """The general way before there is one."""
+    raise AssertionError("nothing is beside the fast lane")
+
+
+def _results(chunk: bytes, position: int, last: int) -> tuple[int, int] | None:
+    """Over a description and rows from ``position`` on: (where the CommandComplete is that ends at ``last``, bytes
+    of the rows); None when it is anything else."""
+    data_bytes = 0
+    kind, length = _HEADER(chunk, position)
+    if kind in b"Tn" and 4 <= length < last:
+        position += length + 1
+        if position > last:
+            return None
+        kind, length = _HEADER(chunk, position)
+    while kind == _ROW and 4 <= length < last:
+        data_bytes += length - 4
+        position += length + 1
+        if position > last:
+            return None
+        kind, length = _HEADER(chunk, position)
+    if kind != _COMPLETE or position + 1 + length != last or length < 5:
+        return None
+    return position, data_bytes

@@ -1,0 +1,108 @@
+"""Messages that are not passed on: what goes to the target in their place, and what the client is told. Pure;
+called by ``frontend``.
+
+Dropping a message and passing on the Sync behind it would *commit* what came before it in the same pipeline. So
+another takes its place that the server fails at the same point and in the same way: it rolls back, discards up to
+the Sync where it would have, and says ReadyForQuery where it would have; ``backend`` puts our error in the place of
+the server's. Source: PostgreSQL manual, "Pipelining"; "Function Call".
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from proxy.core.access import Decision
+from proxy.core.access import Outcome as Verdict
+from proxy.core.errors import PeerError
+from proxy.core.records import Note, Outcome, StatementFinished, Via
+from proxy.core.steps import Observe, Step, Tell
+from proxy.protocols.postgres import messages, texts
+from proxy.protocols.postgres.entries import REFUSED, Refused, Statement
+from proxy.protocols.postgres.extended import Extended
+from proxy.protocols.postgres.pending import Pending
+from proxy.protocols.postgres.simple import Simple
+
+STAND_IN = messages.parse(b"tidegate refused this", b"Tidegate refused this")
+"""For a Parse or an Execute. No SQL begins so. Named, since a Parse of the unnamed statement would destroy the
+client's."""
+QUERY_STAND_IN = messages.query("Tidegate refused this")
+CALL_STAND_IN = messages.frame(b"F", bytes(10))
+"""A call of the function with oid 0, of which there is none, without arguments."""
+INSUFFICIENT_PRIVILEGE = "42501"
+FEATURE_NOT_SUPPORTED = "0A000"
+PROGRAM_LIMIT_EXCEEDED = "54000"
+_QUERY, _CALL = 81, 70
+_STAND_INS: Mapping[int, bytes] = {_QUERY: QUERY_STAND_IN, _CALL: CALL_STAND_IN}
+
+
+class Why(NamedTuple):
+    """Why a message is not passed on. ``which``: which of its statements was refused."""
+
+    sqlstate: str
+    text: str
+    hint: str
+    which: int = 0
+
+
+class Refusing:
+    """What is refused in one conversation."""
+
+    def __init__(self, pending: Pending, simple: Simple, extended: Extended) -> None:
+        self._pending = pending
+        self._simple = simple
+        self._extended = extended
+
+    def why(self, kind: int, verdict: Decision | None, index: int) -> Why | None:
+        """Why this message must not pass; None when it may. A FunctionCall runs a function by its oid, without a
+        word that could be recorded or decided on."""
+        if kind == _CALL:
+            return Why(
+                FEATURE_NOT_SUPPORTED,
+                "function calls by oid are not allowed through the gateway",
+                "call the function in a SELECT; large objects can be read and written with lo_get and lo_put",
+            )
+        if verdict is None or verdict.outcome is Verdict.ALLOW:
+            return None
+        rule = f" (rule {verdict.rule})" if verdict.rule else ""
+        text = f"this statement is not allowed{rule}"
+        return Why(
+            INSUFFICIENT_PRIVILEGE, f"{text}: {verdict.reason}" if verdict.reason else text, "", max(index, 0)
+        )
+
+    def too_much(self, error: texts.Refused) -> Why:
+        """Why a message must not pass whose text cannot be recorded as it would run."""
+        return Why(PROGRAM_LIMIT_EXCEEDED, str(error), error.hint)
+
+    def refuse(self, kind: int, body: bytes, why: Why, steps: list[Step]) -> None:
+        """Record what was refused, and put the stand-in where it was."""
+        pending = self._pending
+        seq = 0
+        for number, statement in enumerate(self._statements(kind, body, why, steps)):
+            refused = number == why.which
+            seq = statement.seq if refused else seq
+            for names, name, thing in statement.changes:
+                names.withdraw(name, thing)
+            steps.append(Observe(_finished(statement, why if refused else None, pending.status)))
+        steps.append(Observe(Note("denied", (("sqlstate", why.sqlstate), ("text", why.text)))))
+        answer = messages.error_response("ERROR", why.sqlstate, why.text, hint=why.hint)
+        whole = kind in _STAND_INS
+        pending.expect((REFUSED, Refused(answer, whole, seq)), whole)
+        steps.append(Tell(_STAND_INS.get(kind, STAND_IN)))
+
+    def _statements(self, kind: int, body: bytes, why: Why, steps: list[Step]) -> list[Statement]:
+        if why.sqlstate == PROGRAM_LIMIT_EXCEEDED:
+            text = self._pending.texts.utf8(body[:-1] if kind == _QUERY else body.split(b"\0", 2)[1])
+            return [self._simple.refused(text, steps, Via.SIMPLE if kind == _QUERY else Via.EXTENDED)]
+        if kind == _QUERY:
+            return [self._simple.start(text, steps) for text in self._simple.texts(body[:-1])]
+        if kind == _CALL:
+            if len(body) < 4:
+                raise PeerError("invalid FunctionCall message", code="protocol")
+            text = b"function call of oid %d" % int.from_bytes(body[:4], "big")
+            return [self._simple.refused(text, steps, Via.FASTPATH)]
+        return [self._extended.start(self._extended.portal(body), steps)]
+
+
+def _finished(statement: Statement, why: Why | None, status: int) -> StatementFinished:
+    outcome = Outcome.SKIPPED if why is None else Outcome.DENIED
+    state, text = (b"", b"") if why is None else (why.sqlstate.encode(), why.text.encode())
+    return StatementFinished(statement.seq, outcome, b"", -1, 0, state, text, status)
