@@ -1,0 +1,222 @@
+"""A client and a target that talk SSH: ``sessions.conversation.Conversation`` over any number of channels. Async;
+made by ``engine`` for one session, which it records for.
+
+Owns the channels, decides what may be done on them, and ends them all.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any
+
+import asyncssh
+
+from proxy.core.access import Outcome as Decided
+from proxy.core.actions import Action
+from proxy.core.records import Note, Outcome, Record
+from proxy.core.states import EndReason
+from proxy.core.targets import SshAllowance
+from proxy.protocols.ssh import commands
+from proxy.protocols.ssh.channels import REFUSED, Pair, SessionPair
+from proxy.protocols.ssh.client_side import ClientSide
+from proxy.protocols.ssh.ledger import Ledger
+from proxy.protocols.ssh.lines import ServerLine
+from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
+from proxy.protocols.ssh.upstream import TargetSide
+from proxy.sessions.conversation import Farewell
+from proxy.sessions.session import Session
+
+CHANNELS_MOST = 10
+ABORTED = 1.5
+"""Seconds after the end until the target's line is given up: it may still be saying how processes ended."""
+SHOWN = 0.01
+"""Seconds a client has to show what it was told on its channels."""
+
+
+class SshConversation:
+    """``allowance``: what the account may do."""
+
+    def __init__(
+        self, session: Session, ledger: Ledger, client: ClientSide, target: TargetSide, allowance: SshAllowance
+    ) -> None:
+        self.ledger = ledger
+        self.outcomes = ledger.outcomes
+        self.target = target
+        self.target_gone = False
+        self.muted = False
+        self.cut = False
+        self._words = "the target closed the connection"
+        self._session = session
+        self._client = client
+        self._allowance = allowance
+        account = session.admission.account.name if session.admission else ""
+        self.decided = partial(decided, session, allowance, account)
+        self._pairs: set[Pair] = set()
+        self._frozen = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._quiet = asyncio.Event()
+
+    @property
+    def statements(self) -> int:
+        return self.ledger.statements
+
+    # -- for the kernel ------------------------------------------------------------------------------------------
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """The client may open channels from now on."""
+        self._tasks = tasks
+        self.target.watcher.gone = self._lost
+        self._client.transport.trust()
+        self._client.visitor.inside = self
+
+    def running(self) -> bool:
+        return any(each.running() for each in self._pairs)
+
+    def activity(self) -> tuple[int, bool]:
+        """What went through channels: keepalives are nobody's doing. A shell at its prompt is no work, and neither
+        is a connection that is open."""
+        work = any(each.running() and not each.waits for each in self._pairs)
+        return self.ledger.moved, work
+
+    def stop(self) -> None:
+        """HUP for every process."""
+        for each in list(self._pairs):
+            each.hang_up()
+        self.target.transport.flush()
+
+    def warn(self, text: str, hint: str) -> bool:
+        """On every terminal; where there is none there is nobody to read it."""
+        for each in self._shells():
+            each.say(f"{text} ({hint})")
+        return True
+
+    def freeze(self, farewell: Farewell | None) -> None:
+        """SSH has messages of its own, so something may be said at once: on every channel, and in the
+        disconnect."""
+        if self._frozen:
+            return
+        self._frozen = True
+        self._client.transport.freeze()
+        if farewell is None:
+            return
+        words = f"{farewell.text} ({farewell.hint})" if farewell.hint else farewell.text
+        self.ledger.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
+        self.muted = self.cut = True
+        self._words = words
+        for each in list(self._pairs):
+            if isinstance(each, SessionPair) and not each.client_gone:
+                each.say(words)
+                each.client.exit(REFUSED)
+        self._client.transport.flush()
+
+    async def whole(self, patience: float) -> None:
+        """The goodbye to the connection. A moment after those on its channels: a client that reads both at once
+        ends before it shows them."""
+        if self.cut:
+            await asyncio.sleep(min(SHOWN, patience))
+        self._client.disconnect(self._words)
+        self.mute()
+
+    def mute(self) -> None:
+        self.muted = True
+
+    async def quiet(self, patience: float) -> bool:
+        """Whether nothing runs at the target any more, by what that says, within so many seconds."""
+        self._look()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._quiet.wait()
+        return not self.running()
+
+    def left(self, outcome: Outcome) -> Sequence[Record]:
+        # What still waits for the target's answer would wait for ever: nobody reads the line any more.
+        asyncio.get_running_loop().call_later(ABORTED, self.target.line.abort)
+        records = [record for each in self._pairs for record in each.finish(outcome)]
+        for record in records:
+            self.ledger.count(record)
+        return records
+
+    # -- for the client's side -----------------------------------------------------------------------------------
+
+    def session_opened(self, line: ServerLine) -> Any:
+        """A channel on which something may be started."""
+        self._bound()
+        channel = line.channel()
+        pair = SessionPair(self, channel, self._allowance.environment)
+        channel.refused = self.ledger.denied
+        channel.environment = pair.variable
+        channel.end_of_write = pair.reader_gone
+        channel.awaited = pair.awaited
+        self._pairs.add(pair)
+        return channel, pair
+
+    def tunnel_opened(self, line: ServerLine, to: tuple[str, int], of: tuple[str, int]) -> Any:
+        """A channel to somewhere else, once that is decided and there."""
+        self._bound()
+        channel = line.tcp_channel()
+        pair = TunnelPair(self, channel)
+        self._pairs.add(pair)
+        return channel, self._tunnelled(pair, to, of)
+
+    async def _tunnelled(self, pair: TunnelPair, to: tuple[str, int], of: tuple[str, int]) -> TunnelEnd:
+        try:
+            return await pair.open(to, of)
+        except asyncssh.ChannelOpenError:
+            self._pairs.discard(pair)
+            raise
+
+    def _bound(self) -> None:
+        if self._frozen:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the session has ended")
+        if sum(not each.client_gone for each in self._pairs) >= CHANNELS_MOST:
+            self.ledger.denied("channel", f"more than {CHANNELS_MOST} at once")
+            why = f"no more than {CHANNELS_MOST} channels at once"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
+
+    def client_gone(self, error: Exception | None) -> None:
+        if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
+            self._session.end(EndReason.PROTOCOL_ERROR, str(error))
+        else:
+            self._session.end(EndReason.CLIENT_CLOSED)
+
+    # -- for the channels ----------------------------------------------------------------------------------------
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        if self._tasks is None:
+            raise AssertionError("the conversation has not been started")
+        self._tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.ledger.failed(error)
+
+    def over(self, pair: Pair) -> None:
+        self._pairs.discard(pair)
+        self._look()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _shells(self) -> Sequence[SessionPair]:
+        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.running()]
+
+    def _look(self) -> None:
+        if self.running():
+            self._quiet.clear()
+        else:
+            self._quiet.set()
+
+    def _lost(self, error: Exception | None) -> None:
+        self.target_gone = True
+        self._quiet.set()
+        self._session.end(EndReason.TARGET_CLOSED, str(error) if error else "")
+
+
+async def decided(session: Session, allowance: SshAllowance, account: str, action: Action) -> str:
+    """Why it may not be: the account's allowance, then whatever rules there are; "" where it may."""
+    found = commands.allowed(action, allowance, account)
+    if found.outcome is Decided.ALLOW:
+        found = await session.decide(action)
+    return "" if found.outcome is Decided.ALLOW else found.reason or "this is not allowed"

@@ -1,0 +1,78 @@
+"""What the channels of one connection record, numbered and counted. Async only to wait for the disk; made by
+``engine`` for one session.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable
+
+from proxy.core.access import Grant
+from proxy.core.errors import Unavailable
+from proxy.core.ports import Recorder
+from proxy.core.records import Note, Outcome, Record, StatementFinished, StatementStarted
+
+NOTES_MOST = 1000
+"""Refusals recorded one by one in a session; a client may ask for as much as it likes."""
+
+
+class Ledger:
+    """``statements`` were begun; ``moved`` are the bytes of channels; ``outcomes`` counts how statements ended.
+    ``keep_input``, ``keep_all``: what the grant wants kept; ``durable``: on disk, before it is passed on.
+    ``failed`` is told of errors in callbacks."""
+
+    def __init__(
+        self, recorder: Recorder, grant: Grant, durable: bool, failed: Callable[[Exception], None]
+    ) -> None:
+        self.statements = 0
+        self.moved = 0
+        self.outcomes = [0] * len(Outcome)
+        self.keep_input = bool(grant.conditions.get("record_input"))
+        self.keep_all = bool(grant.conditions.get("record_traffic"))
+        self.durable = durable
+        self.failed = failed
+        self._recorder = recorder
+        self._numbers = itertools.count(1)
+        self._refusals = 0
+
+    def next_seq(self) -> int:
+        """The number of the next statement."""
+        return next(self._numbers)
+
+    def write(self, record: Record) -> None:
+        """``Unavailable`` when it cannot be recorded: then it must not happen either."""
+        self._recorder.write(record)
+        self.count(record)
+
+    def count(self, record: Record) -> None:
+        """A record that is written, or will be by the kernel."""
+        if type(record) is StatementStarted:
+            self.statements += 1
+        elif type(record) is StatementFinished:
+            self.outcomes[record.outcome] += 1
+
+    def note(self, record: Record) -> None:
+        """What the gateway itself says or does; a broken recorder has ended the session already."""
+        with contextlib.suppress(Unavailable):
+            self._recorder.write(record)
+
+    def denied(self, what: str, detail: str = "") -> None:
+        """Something that is refused to everybody was asked for."""
+        self._refusals += 1
+        if self._refusals <= NOTES_MOST:
+            try:
+                self.write(Note("denied", (("what", what), ("detail", detail[:500]))))
+            except Unavailable as error:
+                self.failed(error)
+
+    @property
+    def behind(self) -> bool:
+        """Whether more bytes were kept than the recorder has worked off."""
+        return self.keep_all and self._recorder.behind
+
+    async def caught_up(self) -> None:
+        await self._recorder.caught_up()
+
+    async def on_disk(self) -> None:
+        """Where that is configured: returns when all that was recorded is there."""
+        if self.durable:
+            await self._recorder.durable()
