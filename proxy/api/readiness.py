@@ -1,0 +1,44 @@
+"""Whether the gateway can serve, and if not, why. Pure but for one read; called by ``/readyz``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.api.services import Facts
+from proxy.core.ports import Node, Reader
+
+SKEW_MOST = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodesFacts:
+    """``waiting``: node id -> when the oldest feed item that it has not acted on was published."""
+
+    nodes: tuple[Node, ...]
+    position: int
+    store_now: float
+    waiting: Mapping[str, float]
+
+
+def look(reader: Reader) -> NodesFacts:
+    """What the store says of the nodes, in one snapshot."""
+    nodes, position = reader.nodes(), reader.feed_position()
+    waiting = {}
+    for node in nodes:
+        if node.feed_seen < position:
+            oldest = reader.feed_after(node.feed_seen, 1)
+            waiting[node.id] = oldest[0].at if oldest else 0.0
+    return NodesFacts(tuple(nodes), position, reader.now(), waiting)
+
+
+def reasons(found: NodesFacts, digest: str, facts: Facts, now: float) -> list[str]:
+    """Why not; empty when ready. ``now`` is this machine's wall clock, ``digest`` this process's configuration."""
+    fresh = [each for each in found.nodes if each.heartbeat >= found.store_now - facts.lease]
+    why = [] if fresh else ["no node that serves sessions is alive"]
+    if abs(found.store_now - now) > SKEW_MOST:
+        why.append(f"the clocks of this machine and the store differ by more than {SKEW_MOST:g} s")
+    if {each.digest for each in fresh} - {digest}:
+        why.append("the nodes run different configurations")
+    late = [each.id for each in fresh if each.id in found.waiting]
+    if any(found.waiting[each] < found.store_now - facts.lag for each in late):
+        why.append(f"a node is more than {facts.lag:g} s behind the feed")
+    return why

@@ -1,0 +1,162 @@
+"""What a revocation touched and how far it has got: from the feed, the sessions and the nodes.
+
+Nothing is kept here: a revocation's number in the feed says when it was committed and what it names; sessions carry
+their own receipts; nodes say how far they have read. Called by the routes of grants, revocations, locks, sessions.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from proxy.access.people import no_such, sees_all
+from proxy.access.revocations import Impact, Revocation, Target
+from proxy.api.recordings import running
+from proxy.api.services import Services
+from proxy.api.shapes.access import CutShown, GrantShown, RevocationMade, RevocationShown, TouchedSession
+from proxy.core.access import Grant
+from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.identity import Identity
+from proxy.core.ports import Node, Page, Reader
+from proxy.core.sessions import SessionRecord
+from proxy.core.states import SessionStatus
+
+SHOWN_MOST = 1000
+LOOKED_AT_FOR_STATEMENTS = 50
+"""Sessions whose running statement is looked up for one answer: each is a read of a file."""
+
+SKEW_MOST = 5.0
+
+CUTTING = frozenset({FeedKind.REVOKED, FeedKind.LOCKED, FeedKind.CUT})
+
+
+async def made(services: Services, target: Target, revocation: Revocation) -> RevocationMade:
+    """A revocation that was ordered."""
+
+    def query(reader: Reader) -> tuple[list[GrantShown], list[Node]]:
+        grants = [reader.grant(each) for each in revocation.grants[:SHOWN_MOST]]
+        return _grants(reader, [each for each in grants if each]), fresh(services, reader)
+
+    grants, nodes = await services.store.read(query)
+    sessions = await touched(services, revocation.sessions, revocation.at)
+    return _shown(target, grants, sessions, nodes, revocation.seq)
+
+
+async def previewed(services: Services, target: Target, impact: Impact) -> RevocationMade:
+    """What a revocation would end."""
+    grants, nodes = await services.store.read(
+        lambda reader: (_grants(reader, impact.grants), fresh(services, reader))
+    )
+    sessions = await touched(services, impact.sessions)
+    return _shown(target, grants, sessions, nodes, None)
+
+
+def _grants(reader: Reader, grants: Iterable[Grant]) -> list[GrantShown]:
+    now = reader.now()
+    return [GrantShown.of(each, now) for each in grants]
+
+
+def _shown(
+    target: Target,
+    grants: list[GrantShown],
+    sessions: list[TouchedSession],
+    nodes: Sequence[Node],
+    seq: int | None,
+) -> RevocationMade:
+    return RevocationMade(
+        dry_run=seq is None,
+        scope=target.scope.value,
+        key=target.key,
+        seq=seq,
+        grants=grants,
+        sessions=sessions,
+        nodes=[each.id for each in nodes],
+    )
+
+
+async def touched(
+    services: Services, sessions: Sequence[SessionRecord], at: float | None = None
+) -> list[TouchedSession]:
+    """The sessions with what the first of them run now, or ran ``at`` the instant that ended them."""
+    shown = []
+    for index, each in enumerate(sessions[:SHOWN_MOST]):
+        found = await running(services, each, at) if index < LOOKED_AT_FOR_STATEMENTS else None
+        facts = {name: getattr(each, name) for name in TouchedSession.model_fields if name != "statement"}
+        shown.append(TouchedSession(**facts, statement=found.text if found else None))
+    return shown
+
+
+async def progress(services: Services, seq: int, by: Identity) -> RevocationShown:
+    """How far the revocation, lock or cut with feed number ``seq`` has got. ``NotFound`` for what is not one, is
+    somebody else's, or is older than the feed keeps (then the trail tells)."""
+
+    def query(reader: Reader) -> tuple[FeedItem, list[SessionRecord], list[Node]]:
+        item = next((each for each in reader.feed_after(seq - 1, 1) if each.seq == seq), None)
+        if item is None or item.kind not in CUTTING or not (item.by == by.name or sees_all(by)):
+            raise no_such("revocation")
+        return item, named_sessions(reader, item), fresh(services, reader)
+
+    item, sessions, nodes = await services.store.read(query)
+    shown = [cut_shown(each) for each in sessions]
+    waiting = [each.id for each in nodes if each.feed_seen < seq]
+    live = [each for each in shown if each.status == SessionStatus.LIVE]
+    return RevocationShown(
+        seq=seq,
+        at=item.at,
+        scope=item.scope.value,
+        key=item.key,
+        by=item.by,
+        reason=item.reason,
+        ended=[each for each in shown if each.status == SessionStatus.ENDED],
+        live=live,
+        unconfirmed=waiting,
+        done=not live and not waiting,
+    )
+
+
+def named_sessions(reader: Reader, item: FeedItem) -> list[SessionRecord]:
+    """The sessions that the item names and that were live when it was published."""
+    if item.scope is Scope.SESSION:
+        found = reader.session(item.key)
+        return [found] if found else []
+    filters = {
+        Scope.ALL: {},
+        Scope.GRANT: {"grant": item.key},
+        Scope.IDENTITY: {"identity": item.key},
+        Scope.RESOURCE: {"resource": item.key},
+    }.get(item.scope)
+    if filters is None:
+        return []
+    page = Page(SHOWN_MOST)
+    rows = [*reader.sessions(page, live=True, **filters), *reader.sessions(page, live=False, **filters)]
+    return [each for each in rows if each.started <= item.at and ended_by(each, item.at)]
+
+
+def ended_by(session: SessionRecord, at: float) -> bool:
+    """Whether a session had not ended before ``at``. The two instants may be of two machines' clocks, so one with a
+    cut receipt is given the skew that a ready node may have."""
+    if session.ended is None:
+        return True
+    return session.ended >= at - (SKEW_MOST if session.receipt else 0.0)
+
+
+def cut_shown(session: SessionRecord) -> CutShown:
+    receipt = session.receipt
+    closed = receipt.client_closed if receipt else None
+    milliseconds = round((closed - receipt.requested) * 1000, 3) if receipt and closed is not None else None
+    return CutShown(
+        session=session.id,
+        node=session.node,
+        identity=session.identity,
+        status=session.status.value,
+        end_reason=session.end_reason.value if session.end_reason else None,
+        milliseconds=milliseconds,
+        requested=receipt.requested if receipt else None,
+        client_closed=closed,
+        target_stopped=receipt.target_stopped if receipt else None,
+        verified=receipt.verified if receipt else "",
+    )
+
+
+def fresh(services: Services, reader: Reader) -> list[Node]:
+    """Nodes whose heartbeat is within the lease, by the clock it was made by: the store's. One that is silent for
+    longer has cut everything by itself."""
+    oldest = reader.now() - services.facts().lease
+    return [each for each in reader.nodes() if each.heartbeat >= oldest]

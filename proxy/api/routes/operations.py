@@ -1,0 +1,86 @@
+"""For operators and machines: health, figures, keys, nodes, reload."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from proxy.api.callers import Admin, Given, ReadsAll, Scraper
+from proxy.api.readiness import NodesFacts, look, reasons
+from proxy.api.shapes.operations import KeyRotated, Ready, Reloaded, RotationAsked
+from proxy.api.shapes.sessions import NodeShown
+from proxy.api.shapes.values import Paged
+from proxy.core.errors import Unavailable
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz", summary="Whether this process is up", response_class=PlainTextResponse)
+async def healthz() -> PlainTextResponse:
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/readyz", summary="Whether the gateway can serve", responses={503: {"model": Ready}})
+async def readyz(services: Given) -> Response:
+    """The store can be read, a node is alive, clocks and configurations agree, and the feed is followed. Otherwise
+    503 with the reasons, in general words: nobody logs in for this."""
+    try:
+        facts = await services.store.read(look)
+    except Unavailable:
+        facts = NodesFacts((), 0, 0.0, {})
+        why = ["the store cannot be read"]
+    else:
+        why = reasons(facts, services.catalog().digest, services.facts(), services.clock.now())
+    digest = services.catalog().digest
+    ready = Ready(ready=not why, reasons=why, nodes=len(facts.nodes), feed_position=facts.position, digest=digest)
+    return JSONResponse(ready.model_dump(mode="json"), 503 if why else 200)
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
+async def metrics(allowed: Scraper, services: Given) -> PlainTextResponse:
+    """From this machine without more; from elsewhere with the log-in of an auditor or admin."""
+    text = await asyncio.to_thread(services.metrics_text)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/.well-known/jwks.json", summary="The public keys of tokens (RFC 7517)")
+async def jwks(services: Given) -> JSONResponse:
+    return JSONResponse(services.tokens.jwks(), headers={"cache-control": "public, max-age=300"})
+
+
+@router.get("/v1/nodes", summary="The workers that serve sessions")
+async def nodes(caller: ReadsAll, services: Given) -> Paged[NodeShown]:
+    """One page."""
+    facts = await services.store.read(look)
+    oldest = facts.store_now - services.facts().lease
+    items = [
+        NodeShown(
+            id=each.id,
+            host=each.host,
+            started=each.started,
+            heartbeat=each.heartbeat,
+            fresh=each.heartbeat >= oldest,
+            feed_seen=each.feed_seen,
+            feed_behind=max(0, facts.position - each.feed_seen),
+            digest=each.digest,
+        )
+        for each in facts.nodes
+    ]
+    return Paged[NodeShown](items=items)
+
+
+@router.post("/v1/config/reload", summary="Read the configuration again")
+async def reload(caller: Admin, services: Given) -> Reloaded:
+    """A file with a mistake changes nothing, and the answer (422) names every mistake."""
+    done = await services.reload(caller.identity.name)
+    services.doorbell.ring()
+    return Reloaded(digest=done.digest, changed=list(done.changed), restart=list(done.restart))
+
+
+@router.post("/v1/keys/rotate", summary="Sign with a new key from now on")
+async def rotate(caller: Admin, services: Given, asked: RotationAsked | None = None) -> KeyRotated:
+    """Tokens signed by the keys before verify until they have ended. With `distrust`, for a key that was stolen,
+    they are refused at once, and everybody logs in again; sessions that are live go on: revoke what should end."""
+    kid = await services.rotate_keys(caller.identity.name, asked is not None and asked.distrust)
+    services.doorbell.ring()
+    return KeyRotated(kid=kid)

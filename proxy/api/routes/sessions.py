@@ -1,0 +1,135 @@
+"""Sessions: look, cut, read what they did. Who reads a recording is written into the trail before it is read."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from proxy.access.people import no_such, sees_all, sees_session
+from proxy.access.revocations import Target
+from proxy.api.callers import Given, Known
+from proxy.api.receipts import made
+from proxy.api.recordings import Views, notes, output, raw, running, statements
+from proxy.api.routes.requests import Before, Limit
+from proxy.api.services import Services
+from proxy.api.shapes.access import NeededWord, RevocationMade
+from proxy.api.shapes.sessions import NotesShown, OutputShown, SessionShown, StatementsShown
+from proxy.api.shapes.values import Paged
+from proxy.core.feed import Scope
+from proxy.core.identity import Identity
+from proxy.core.ports import Page
+from proxy.core.sessions import SessionRecord
+
+LARGEST = 1 << 40
+"""No cursor and no statement's number is larger."""
+Text = Annotated[str | None, Query(max_length=128)]
+
+
+async def seen(services: Services, id: str, identity: Identity) -> SessionRecord:
+    """The session, if this person may see it; else ``NotFound``."""
+    found = await services.store.read(lambda reader: reader.session(id))
+    if found is None or not sees_session(identity, found):
+        raise no_such("session")
+    return found
+
+
+def routes(views: Views) -> APIRouter:
+    """The routes of this file."""
+    router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+    @router.get("", summary="Sessions the caller may see")
+    async def listed(
+        caller: Known,
+        services: Given,
+        limit: Limit = 50,
+        before: Before = "",
+        live: Annotated[bool | None, Query(description="only live ones, or only ended ones")] = None,
+        identity: Text = None,
+        resource: Text = None,
+        grant: Text = None,
+        node: Text = None,
+    ) -> Paged[SessionShown]:
+        """One's own; auditors and admins see all. Newest first. With `live=1` each comes with the statement it
+        runs, where this machine holds the recording."""
+        own = None if sees_all(caller.identity) else caller.identity.name
+        if own and identity not in (None, own):
+            return Paged[SessionShown](items=[])
+        found = await services.store.read(
+            lambda reader: reader.sessions(
+                Page(limit + 1, before),
+                live=live,
+                identity=own or identity,
+                resource=resource,
+                grant=grant,
+                node=node,
+            )
+        )
+        shown = [SessionShown.of(each, await running(services, each) if live else None) for each in found[:limit]]
+        return Paged[SessionShown](items=shown, next=shown[-1].id if len(found) > limit else None)
+
+    @router.get("/{id}", summary="One session")
+    async def one(id: str, caller: Known, services: Given) -> SessionShown:
+        found = await seen(services, id, caller.identity)
+        return SessionShown.of(found, await running(services, found))
+
+    @router.post("/{id}/cut", summary="End a live session, leaving its grant")
+    async def cut(id: str, asked: NeededWord, caller: Known, services: Given) -> RevocationMade:
+        """Admins any session, others their own."""
+        ordered = await services.revocations.cut(id, caller.identity, asked.reason)
+        services.doorbell.ring()
+        return await made(services, Target(Scope.SESSION, id), ordered)
+
+    @router.get("/{id}/statements", summary="What a session ran")
+    async def ran(
+        id: str,
+        caller: Known,
+        services: Given,
+        after: Annotated[int, Query(ge=0, description="statements after this `seq`")] = 0,
+        limit: Limit = 100,
+    ) -> StatementsShown:
+        """Joined records, oldest first; of live sessions too. The viewing is written into the trail."""
+        found = await seen(services, id, caller.identity)
+        await views.note(services, caller.identity.name, id, "statements")
+        return await statements(services, found, after, limit)
+
+    @router.get("/{id}/notes", summary="What else was noted of a session")
+    async def noted(
+        id: str,
+        caller: Known,
+        services: Given,
+        after: Annotated[int, Query(ge=0, le=LARGEST, description="the `next` of the page before")] = 0,
+    ) -> NotesShown:
+        """Warnings, cancels, denials, the last words. The viewing is written into the trail."""
+        found = await seen(services, id, caller.identity)
+        await views.note(services, caller.identity.name, id, "statements")
+        return await notes(services, found, after)
+
+    @router.get("/{id}/output", summary="What a session's terminals showed")
+    async def kept(
+        id: str,
+        caller: Known,
+        services: Given,
+        after: Annotated[int, Query(ge=0, le=LARGEST, description="records after this `number`")] = 0,
+        limit: Annotated[int, Query(ge=1, le=5000, description="how many items at most")] = 1000,
+        statement: Annotated[int, Query(ge=0, le=LARGEST, description="only of this one; 0: of all")] = 0,
+    ) -> OutputShown:
+        """The bytes that were kept, with the sizes of terminals, oldest first; of live sessions too. What a
+        terminal showed always is; other bytes are where the policy says so. They are what a target sent: never show
+        them raw in a terminal. The viewing is written into the trail."""
+        found = await seen(services, id, caller.identity)
+        await views.note(services, caller.identity.name, id, "output")
+        return await output(services, found, after, limit, statement)
+
+    @router.get(
+        "/{id}/recording",
+        summary="The raw recording",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"application/octet-stream": {}}}},
+    )
+    async def recording(id: str, caller: Known, services: Given) -> StreamingResponse:
+        """The container as it is on disk, with its chain. The viewing is written into the trail."""
+        found = await seen(services, id, caller.identity)
+        await views.note(services, caller.identity.name, id, "recording")
+        return await raw(services, found)
+
+    return router

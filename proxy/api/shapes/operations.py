@@ -1,0 +1,74 @@
+"""The trail, health, configuration and keys."""
+
+from typing import Any
+
+from pydantic import Field
+
+from proxy.api.shapes.values import Asked, Instant, Shape
+
+
+class TrailEvent(Shape):
+    """One row of the trail. ``digest`` covers the row and ``previous``."""
+
+    seq: int
+    at: Instant
+    at_epoch: float
+    node: str
+    kind: str
+    actor: str
+    subjects: dict[str, str]
+    body: dict[str, Any]
+    previous: str
+    digest: str
+
+
+class HeadShown(Shape):
+    """A signed statement that the trail had ``seq`` rows and ended in ``digest``."""
+
+    seq: int
+    digest: str
+    at: Instant
+    kid: str
+    signature: str
+
+
+class Verified(Shape):
+    """Whether the trail is whole, and the recordings, and what it ended, are what it says; otherwise the first bad
+    row, and what is wrong with it. Rows after the first that breaks the chain are not believed, nor looked at."""
+
+    ok: bool
+    rows: int = Field(description="good rows from the first on")
+    heads: int = Field(description="signed heads that were looked at")
+    signed: int = Field(description="the last row that a signed head vouches for; 0 when none does")
+    recordings: int = Field(description="recordings of this machine that are what the trail says")
+    unsealed: int = Field(description="sessions that ended without a digest, as a lost node's: nothing to compare")
+    elsewhere: int = Field(description="recordings on other machines, not looked at")
+    deleted: int = Field(description="recordings that the gateway deleted when their time was up")
+    first_bad: int | None
+    problem: str
+    problems: list[str] = Field(description="everything that was found, at most 20")
+    more: int = Field(description="how many findings are not among `problems`")
+
+
+class Ready(Shape):
+    ready: bool
+    reasons: list[str] = Field(description="why not, empty when ready")
+    nodes: int
+    feed_position: int
+    digest: str = Field(description="of the configuration that this process goes by; nodes must agree on it")
+
+
+class Reloaded(Shape):
+    """A configuration taken up. ``restart`` names the changed settings that need a restart to act."""
+
+    digest: str
+    changed: list[str]
+    restart: list[str] = Field(default_factory=list)
+
+
+class RotationAsked(Asked):
+    distrust: bool = Field(False, description="believe nothing any more that older keys signed")
+
+
+class KeyRotated(Shape):
+    kid: str = Field(description="the key that signs from now on; older ones verify until their tokens have ended")

@@ -1,0 +1,138 @@
+"""What changes under a running API: the configuration and the signing keys, by its own doing or another node's.
+
+The store is told first and what this process goes by is changed after, so that what nobody was told of is not in
+force anywhere. Other nodes hear of it by the feed, which the API follows too: two of them must not decide by two
+configurations. Following never publishes, so no change goes round.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
+
+from gateway_config.difference import difference, needs_restart
+from gateway_config.problems import ConfigProblems
+from proxy.adapters.keys import OVERLAP
+from proxy.api.services import Reload
+from proxy.app.foundation import Configured, Foundation
+from proxy.core.errors import PeerError, TidegateError, Unavailable
+from proxy.core.events import ConfigurationChanged, KeysRotated
+from proxy.core.feed import FeedKind, Scope
+from proxy.core.ports import Feed, Writer
+
+RETRY = 1.0
+FOLLOWED = frozenset({FeedKind.RELOADED, FeedKind.KEYS})
+
+
+class Changes:
+    """One of these at a time: they end in the order in which the store was told."""
+
+    def __init__(self, foundation: Foundation) -> None:
+        self._foundation = foundation
+        self._in_order = asyncio.Lock()
+        self._own: set[int] = set()
+        self._keys_in_doubt = False
+
+    async def reload(self, actor: str) -> Reload:
+        """Read the file, tell the trail and every node, go by it. ``PeerError`` with everything that is wrong with
+        the file, ``Unavailable`` when nobody could be told: the old configuration stays in force."""
+        configured = self._foundation.configured
+        async with self._in_order:
+            try:
+                fresh = Configured.read(configured.file)
+            except ConfigProblems as problems:
+                raise PeerError(
+                    "the configuration has problems; the old one stays in use", hint=str(problems)
+                ) from None
+            changes, digest = difference(configured.config, fresh.config), fresh.catalog.digest
+            changed = tuple(each.path for each in changes)
+
+            def unit(writer: Writer) -> int:
+                writer.append(ConfigurationChanged(actor=actor, digest=digest, changed=changed))
+                return writer.publish(FeedKind.RELOADED, Scope.ALL, "", by=actor, data={"digest": digest})
+
+            self._own.add(await self._foundation.store.commit(unit))
+            configured.take(fresh)
+        return Reload(digest, changed, tuple(each.path for each in needs_restart(changes)))
+
+    async def rotate(self, actor: str, distrust: bool) -> str:
+        """A new signing key's kid. The old one is believed while its tokens live, or, with ``distrust``, no more.
+
+        The key is in its folder before any node is told to look there, and signs nothing unless they were told.
+        """
+        keys, clock = self._foundation.keys, self._foundation.clock
+        async with self._in_order:
+            kid = keys.prepare(clock.now(), overlap=0.0 if distrust else OVERLAP, distrust=distrust)
+
+            def unit(writer: Writer) -> int:
+                writer.append(KeysRotated(actor=actor, kid=kid, distrust=distrust))
+                return writer.publish(FeedKind.KEYS, Scope.ALL, "", by=actor)
+
+            try:
+                self._own.add(await self._foundation.store.commit(unit))
+            except BaseException:
+                keys.undo(kid)
+                self._keys_in_doubt = True  # a COMMIT whose answer was lost may have told them all the same
+                raise
+            keys.adopt(clock.now())
+        return kid
+
+    async def settle(self) -> None:
+        """Have the nodes look at the keys once more where it is not known what they were told. Call it every few
+        seconds; ``Unavailable`` while they cannot be told."""
+        if self._keys_in_doubt:
+            await self._foundation.store.commit(lambda writer: writer.publish(FeedKind.KEYS, Scope.ALL, ""))
+            self._keys_in_doubt = False
+
+    async def follow(self, feed: Feed) -> None:
+        """Take up what other nodes change, until cancelled."""
+        position = None
+        while True:
+            try:
+                if position is None:
+                    position = await self._foundation.store.read(lambda reader: reader.feed_position())
+                    await self._take_up(FOLLOWED)  # what was changed between this process's first look and now
+                items = await feed.after(position)
+            except Unavailable:
+                await asyncio.sleep(RETRY)
+                continue
+            if not items:
+                await feed.wait()
+                continue
+            missed = items[0].seq != position + 1
+            position = items[-1].seq
+            async with self._in_order:
+                news = FOLLOWED if missed else {each.kind for each in items if each.seq not in self._own}
+                self._own -= {each.seq for each in items}
+            await self._take_up(news)
+
+    async def _take_up(self, kinds: Collection[FeedKind]) -> None:
+        """Read again what these tell of. What cannot be read is logged, and what was known before stays."""
+        log = structlog.get_logger()
+        async with self._in_order:
+            if FeedKind.RELOADED in kinds:
+                try:
+                    changed = self._foundation.configured.reload()
+                except (ConfigProblems, TidegateError) as error:
+                    log.error("configuration not reloaded", problems=str(error))
+                else:
+                    log.info("configuration reloaded", changed=changed)
+            if FeedKind.KEYS in kinds:
+                try:
+                    self._foundation.keys.reload()
+                except TidegateError as error:
+                    log.error("keys not read again", problem=str(error))
+
+
+async def reload_at(hangup: asyncio.Event, reload: Callable[[str], Awaitable[Reload]]) -> None:
+    """At each SIGHUP the file is read again; a broken one changes nothing and says so in the log."""
+    log = structlog.get_logger()
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        try:
+            done = await reload("gateway")
+        except TidegateError as error:
+            log.error("configuration not reloaded", problems=error.hint or str(error))
+        else:
+            log.info("configuration reloaded", changed=done.changed, restart=done.restart)

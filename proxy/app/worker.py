@@ -1,0 +1,262 @@
+"""A worker's process: the kernel with engines, gate, watch and recordings, and its duties to the store."""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from gateway_config.listeners import Listener
+from gateway_config.problems import ConfigProblems
+from gateway_config.schema import Config
+from proxy.access.gate import Gate
+from proxy.adapters.doorbell import SUFFIX, bells
+from proxy.adapters.feed import open_feed
+from proxy.adapters.keys import cluster_secret
+from proxy.adapters.learnt_hosts import FileLearntHosts
+from proxy.adapters.metrics import Prometheus
+from proxy.app.foundation import (
+    VERSION,
+    Configured,
+    Foundation,
+    bound,
+    founded,
+    load_certificate,
+    machine_name,
+)
+from proxy.core.errors import TidegateError, Unavailable
+from proxy.core.feed import FeedItem, FeedKind
+from proxy.core.ports import Page
+from proxy.core.states import EndReason
+from proxy.protocols.table import served
+from proxy.recording.recorder import FileRecordings
+from proxy.sessions.kernel import Door, Kernel
+from proxy.sessions.lost import Lost
+from proxy.sessions.presence import Presence
+from proxy.sessions.registry import Registry
+from proxy.sessions.services import Front, Services, Settings
+from proxy.sessions.watch import Watch
+
+LEFT_MOST = 100_000
+"""Sessions a killed worker may have left."""
+
+
+async def run_worker(configured: Configured, role: str) -> None:
+    """Serve sessions until SIGTERM."""
+    config = configured.config
+    node = node_name(config, role)
+    async with founded(configured, node) as foundation:
+        bell = bells(config.state_dir) / f"{role}{SUFFIX}"
+        following = open_feed(foundation.store_url, bell=bell, interval=config.store.poll_interval)
+        async with following as feed, recordings_of(foundation) as recordings:
+            start = await foundation.store.read(lambda reader: reader.feed_position())
+            watch = Watch(feed, Registry(), foundation.clock, config.store.lease, start)
+            await Worker(foundation, watch, recordings, node).run()
+
+
+def node_name(config: Config, role: str) -> str:
+    """The name of this worker in records and keys: the machine's and the worker's."""
+    return f"{machine_name(config)}-{role.removeprefix('worker-')}"
+
+
+@contextlib.asynccontextmanager
+async def recordings_of(foundation: Foundation):  # type: ignore[no-untyped-def]
+    """The recordings' folder, started and stopped with the process."""
+    config = foundation.configured.config
+    recordings = FileRecordings(
+        config.recordings_dir,
+        foundation.clock,
+        window=config.recordings.window,
+        durability=config.recordings.durability,
+        min_free=config.recordings.min_free,
+    )
+    recordings.start()
+    try:
+        yield recordings
+    finally:
+        recordings.stop()
+
+
+def settings_of(config: Config) -> Settings:
+    """The kernel's bounds."""
+    limits = config.limits
+    return Settings(
+        pending=limits.pending,
+        pending_per_source=limits.pending_per_source,
+        startup_timeout=limits.startup_timeout,
+        login_timeout=limits.login_timeout,
+        tls_timeout=limits.tls_timeout,
+        idle=limits.idle or 0.0,
+        write_stall=limits.write_stall,
+        shutdown_grace=limits.shutdown_grace,
+        durable=config.recordings.durability == "disk",
+        sessions_per_grant=limits.sessions_per_grant,
+    )
+
+
+def bounds_of(config: Config) -> Mapping[str, int]:
+    """What protocols may be made to keep or take: bytes, and wrong cancel keys a minute."""
+    return {
+        "max_message": config.limits.max_message,
+        "max_bind": config.limits.max_bind,
+        "max_text": config.recordings.max_text,
+        "max_value": config.recordings.max_value,
+        "cancel_guesses": config.limits.cancel_guesses_per_minute,
+    }
+
+
+class Worker:
+    """One worker: built from a foundation, run once."""
+
+    def __init__(self, foundation: Foundation, watch: Watch, recordings: FileRecordings, node: str) -> None:
+        configured = foundation.configured
+        self._foundation = foundation
+        self._watch = watch
+        self._recordings = recordings
+        self._node = node
+        self._log = structlog.get_logger().bind(node=node)
+        self._metrics = Prometheus()
+        self._settings = settings_of(configured.config)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        started = foundation.clock.now()
+        self._presence = Presence(
+            foundation.store,
+            foundation.clock,
+            watch,
+            node,
+            started,
+            lambda: configured.catalog.digest,
+            self._log,
+        )
+        self._gate = Gate(
+            foundation.store,
+            foundation.tokens,
+            foundation.certificates,
+            lambda: configured.catalog,
+            foundation.clock,
+            foundation.seal,
+            self._presence.may_admit,
+            configured.limits,
+        )
+        self._services = Services(
+            loop=asyncio.get_running_loop(),
+            clock=foundation.clock,
+            ids=foundation.ids,
+            store=foundation.store,
+            gate=self._gate,
+            registry=watch.registry,
+            watch=watch,
+            recordings=recordings,
+            metrics=self._metrics,
+            configured=lambda: self._settings,
+            node=node,
+            started=started,
+            log=self._log,
+        )
+        self._kernel = Kernel(self._services)
+        self._lost = Lost(
+            foundation.store,
+            foundation.clock,
+            node,
+            configured.config.store.lease,
+            self._kernel.known,
+            recordings.digest_of,
+        )
+
+    async def run(self) -> None:
+        """Seal what a crash left, listen, serve, say goodbye to the store."""
+        foundation = self._foundation
+        configured = foundation.configured
+        loop = asyncio.get_running_loop()
+        await self._bury_the_dead()
+        await self._presence.arrive(VERSION)
+        self._watch.listeners.append(self._informed)
+        self._kernel.every_second += [self._presence.beat, self._lost.look, self._measure]
+        share = configured.config.gateway.workers > 1
+        secret = cluster_secret(foundation.key_folder)
+        protocols = served(
+            self._services,
+            secret,
+            lambda: bounds_of(configured.config),
+            foundation.ssh_keys,
+            FileLearntHosts(foundation.key_folder),
+        )
+        for each in protocols.values():
+            self._watch.listeners.append(each.informed)
+            configured.listeners.append(each.reloaded)
+            self._kernel.background.append(each.run)
+        for listener in configured.config.listeners:
+            protocol = protocols[listener.protocol]
+            engine = protocol.engine(self._front(listener, protocol.alpn))
+            sock = bound(listener.address.host, listener.address.port, share=share)
+            self._kernel.listen(Door(sock, engine, listener.proxy_protocol_from, listener.takes_strangers))
+        loop.add_signal_handler(signal.SIGTERM, self._kernel.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._log.info("serving", listeners=[str(each.address) for each in configured.config.listeners])
+        await self._kernel.run()
+        with contextlib.suppress(Unavailable):
+            await self._presence.leave()
+
+    def _front(self, listener: Listener, alpn: Sequence[str]) -> Front:
+        reached = (listener.public_address or listener.address).host
+        return Front(self._context(listener, alpn), listener.require_tls, (reached, *listener.host_names))
+
+    def _context(self, listener: Listener, alpn: Sequence[str]) -> ssl.SSLContext | None:
+        """The listener's TLS, or None where it has none."""
+        if listener.tls is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.set_alpn_protocols(list(alpn))
+        load_certificate(context, self._foundation.configured.config, listener.tls)
+        self._contexts[listener.name] = context
+        return context
+
+    async def _measure(self) -> None:
+        self._metrics.gauge("tidegate_recorder_lag_bytes", self._recordings.lag_bytes)
+
+    async def _bury_the_dead(self) -> None:
+        """Sessions this worker had when it was killed: their recordings are sealed, their rows ended."""
+        await asyncio.to_thread(self._recordings.seal_orphans)
+        left = await self._foundation.store.read(
+            lambda reader: reader.sessions(Page(limit=LEFT_MOST), live=True, node=self._node)
+        )
+        await self._lost.bury(left, "the gateway's process was killed")
+
+    # -- what the feed tells -------------------------------------------------------------------------------------
+
+    def _informed(self, item: FeedItem) -> None:
+        if item.kind is FeedKind.RELOADED:  # the same digest too: a secret or a certificate may be another
+            self._reload()
+        elif item.kind is FeedKind.KEYS:
+            self._foundation.keys.reload()
+
+    def _reload(self) -> None:
+        """Read the configuration again; sessions that it no longer allows end."""
+        try:
+            changed = self._foundation.configured.reload()
+        except (ConfigProblems, TidegateError) as error:
+            self._log.error("configuration not reloaded", problems=str(error))
+            return
+        self._log.info("configuration reloaded", changed=changed)
+        self._settings = settings_of(self._foundation.configured.config)
+        self._renew_certificates()
+        for session in self._watch.registry:
+            admission = getattr(session, "admission", None)
+            if admission is not None and not self._gate.still_holds(admission.grant):
+                session.end(EndReason.POLICY_CHANGED)
+
+    def _renew_certificates(self) -> None:
+        """Connections from now on are shown the certificate that is in the file now."""
+        config = self._foundation.configured.config
+        for listener in config.listeners:
+            context = self._contexts.get(listener.name)
+            if context is None or listener.tls is None:
+                continue
+            try:
+                load_certificate(context, config, listener.tls)
+            except OSError as error:
+                self._log.error("certificate not reloaded", listener=listener.name, problem=str(error))

@@ -1,0 +1,93 @@
+"""The configuration file: check it, its schema, and what policy would say."""
+
+import json as json_module
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway_config.loading import load
+from gateway_config.problems import ConfigProblems
+from gateway_config.schema import Config
+from gateway_config.schema import schema as schema_of
+from proxy.cli.commands.options import As, For, Json, Reason, checked_duration, screen_of
+from proxy.cli.failures import DENIED, Failed
+
+ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
+
+
+def check(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(help="The configuration, TOML.")] = None,
+    config: ConfigFile = Path("gateway.toml"),
+    json: Json = False,
+) -> None:
+    """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is."""
+    path = file or config
+    _loaded(path)
+    screen = screen_of(context)
+    screen.show({"ok": True, "problems": []}, lambda: screen.line(f"{path} is good"))
+
+
+def schema(json: Json = False) -> None:
+    """The JSON Schema of the configuration, for editors."""
+    sys.stdout.write(json_module.dumps(schema_of(), indent=2) + "\n")
+
+
+def explain(
+    context: typer.Context,
+    user: Annotated[str, typer.Option("--user", help="Who would ask.")],
+    resource: Annotated[str, typer.Option("--resource", help="For which resource.")],
+    account: As,
+    duration: For = "30m",
+    reason: Reason = "",
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="ADDRESS", help="From which IP; without it no rule with networks matches."),
+    ] = "",
+    config: ConfigFile = Path("gateway.toml"),
+    json: Json = False,
+) -> None:
+    """What policy would say to a request, and every rule it looked at. Exit code 3 when it would say no."""
+    from gateway_config.values import duration as seconds
+    from proxy.adapters.configuration import catalog
+    from proxy.core.access import Outcome
+    from proxy.core.errors import Unavailable
+    from proxy.core.events import plain
+    from proxy.policy.decide import Ask, decide
+    from proxy.policy.words import explain as explained
+
+    loaded = _loaded(config)
+    try:
+        known = catalog(loaded)
+    except Unavailable as error:
+        raise Failed(str(error)) from None
+    if user not in known.identities or resource not in known.resources:
+        what = f"user {user}" if user not in known.identities else f"resource {resource}"
+        raise Failed(f"there is no {what} in {config}")
+    who, what_for = known.identities[user], known.resources[resource]
+    asked = Ask(who, what_for, account, seconds(checked_duration(duration)), reason, source)
+    decision = decide(known.rules, asked)
+    screen = screen_of(context)
+    screen.show(plain(decision), lambda: screen.line(explained(decision)))
+    if decision.outcome is Outcome.DENY:
+        raise typer.Exit(DENIED)
+
+
+def _loaded(path: Path) -> Config:
+    try:
+        return load(path, environ=os.environ)
+    except ConfigProblems as found:
+        fields = [
+            {
+                "place": f"{path}:{each.line}" if each.line else str(path),
+                "path": each.path,
+                "line": each.line,
+                "problem": each.message,
+            }
+            for each in found.problems
+        ]
+        what = f"{path} has {len(fields)} problem{'s' if len(fields) != 1 else ''}"
+        raise Failed(what, problem={"detail": what, "fields": fields}) from None

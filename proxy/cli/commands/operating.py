@@ -1,0 +1,59 @@
+"""For operators: run the gateway or the demo, reload, rotate keys."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxy.cli.client import logged_in
+from proxy.cli.commands.options import Json, screen_of
+
+ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
+
+
+def serve(config: ConfigFile = Path("gateway.toml")) -> None:
+    """Run the gateway until SIGTERM; SIGHUP reads the configuration again."""
+    from proxy.app import serve as run
+
+    raise typer.Exit(run(config))
+
+
+def demo(
+    dir: Annotated[
+        Path | None, typer.Option("--dir", help="Keep the world here; else it is gone at the end.")
+    ] = None,
+    port_base: Annotated[
+        int | None, typer.Option("--port-base", help="First of the ports; else any free ones.")
+    ] = None,
+    postgres: Annotated[str | None, typer.Option("--postgres", help="The embedded PostgreSQL: 16 or 18.")] = None,
+) -> None:
+    """A whole world on this machine: a database, the gateway before it, and people. Runs until Ctrl-C."""
+    from proxy.cli.demo.command import run
+
+    raise typer.Exit(run(dir, port_base, postgres))
+
+
+def reload(context: typer.Context, json: Json = False) -> None:
+    """Have the gateway read its configuration again."""
+    answer = logged_in().post("/v1/config/reload")
+    screen = screen_of(context)
+    changed = ", ".join(answer["changed"]) or "nothing"
+    screen.show(answer, lambda: screen.line(f"reloaded; changed: {changed}"))
+    if answer["restart"]:
+        screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
+
+
+def rotate(
+    context: typer.Context,
+    distrust: Annotated[
+        bool, typer.Option("--distrust", help="A key was stolen: refuse at once what older keys signed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Sign tokens with a new key from now on; older tokens verify until they end."""
+    answer = logged_in().post("/v1/keys/rotate", {"distrust": distrust})
+    screen = screen_of(context)
+    screen.show(answer, lambda: screen.line(f"new key {answer['kid']}"))
+    if distrust:
+        screen.note("tokens and log-ins from before are refused; live sessions go on: see `tidegate revoke --all`")
+        screen.note("next: tidegate login")
