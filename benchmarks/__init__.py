@@ -1,0 +1,1 @@
+"""What we claim about speed, each runnable with one command: see README.md."""
