@@ -1,0 +1,170 @@
+"""SSH for the contract of engines: a host that counts, and a client that asks for one command after the other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import asyncssh
+
+from proxy.core.identity import Account, Resource
+from proxy.core.targets import Secret, SshAllowance, SshCredential, SshLogin, SshTarget
+from proxy.protocols.ssh.engine import SshEngines
+from proxy.sessions.services import Engine, Front, Services
+from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
+
+
+class SshPeer:
+    """The target runs what it is told as a command; ``slow`` until it is signalled."""
+
+    protocol = "ssh"
+    logs_in = True
+    has_words = True
+    conditions: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.dialled = 0
+        self.open = 0
+        self.ran: list[str] = []
+        self.stopped = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self._keys = MemoryKeys()
+        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def start(self) -> int:
+        self._acceptor = await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=lambda: Host(self), server_host_keys=[self._host_key], config=None
+        )
+        return int(self._acceptor.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        self.stopped.set()
+        self.answers.set()
+        if self._acceptor is not None:
+            self._acceptor.close()
+
+    def resource(self, port: int) -> Resource:
+        key = self._host_key.export_public_key().decode().strip()
+        return Resource("thing", "ssh", (("127.0.0.1", port),), options=SshTarget(host_keys=(key,)))
+
+    def account(self) -> Account:
+        return Account("any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance()))
+
+    def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
+        return SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",))), []
+
+    async def connect(self, port: int) -> tuple[asyncio.StreamReader, "Client"]:
+        client = Client(port)
+        return client.told, client
+
+    async def enter(self, reader: asyncio.StreamReader, writer: Any, token: str) -> str:
+        client: Client = writer
+        return await client.enter(token)
+
+    def say(self, writer: Any, text: str) -> None:
+        client: Client = writer
+        client.run(text)
+
+
+class Host(asyncssh.SSHServer):
+    """The target's callbacks."""
+
+    def __init__(self, peer: SshPeer) -> None:
+        self._peer = peer
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._peer.dialled += 1
+        self._peer.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peer.open -= 1
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        await self._peer.answers.wait()
+        return password == "x"
+
+    def session_requested(self) -> Any:
+        return Process(self._peer)
+
+
+class Process(asyncssh.SSHServerSession[str]):
+    """One command."""
+
+    def __init__(self, peer: SshPeer) -> None:
+        self._peer = peer
+        self._channel: Any = None
+        self._command = ""
+
+    def connection_made(self, chan: Any) -> None:
+        self._channel = chan
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        self._peer.ran.append(command)
+        return True
+
+    def session_started(self) -> None:
+        if self._command != "slow":
+            self._channel.exit(0)
+
+    def eof_received(self) -> bool:
+        return True
+
+    def signal_received(self, signal: str) -> None:
+        self._peer.stopped.set()
+        self._channel.exit_with_signal(signal)
+
+
+class Client(asyncssh.SSHClient):
+    """What it is told goes to ``told``: banners while it logs in, then the words of a disconnect, and the end."""
+
+    def __init__(self, port: int) -> None:
+        self.told = asyncio.StreamReader()
+        self._port = port
+        self._words = ""
+        self._line: asyncssh.SSHClientConnection | None = None
+        self._running: list[asyncio.Task[Any]] = []
+
+    async def enter(self, token: str) -> str:
+        try:
+            self._line, _ = await asyncssh.create_connection(
+                lambda: self, "127.0.0.1", self._port, username="any", password=token, known_hosts=None,
+                client_keys=None, agent_path=None, config=None, preferred_auth="password",
+            )  # fmt: skip
+        except (asyncssh.Error, OSError) as error:
+            return f"{self._words} {error}"
+        return ""
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self._words += msg
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._line is not None and exc is not None:
+            self.told.feed_data(str(exc).encode())
+        self.told.feed_eof()
+
+    def run(self, command: str) -> None:
+        assert self._line is not None
+        self._running.append(asyncio.get_running_loop().create_task(self._run(command)))
+
+    async def _run(self, command: str) -> None:
+        assert self._line is not None
+        try:
+            await self._line.run(command)
+        except (asyncssh.Error, OSError):
+            return
+
+    def close(self) -> None:
+        for each in self._running:
+            each.cancel()
+        if self._line is not None:
+            self._line.close()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._line is not None:
+            await self._line.wait_closed()

@@ -1,0 +1,114 @@
+"""Records survive being bytes; bytes that are no record are refused, whatever they are."""
+
+import contextlib
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.records import (
+    Content,
+    Flow,
+    Note,
+    Passed,
+    Record,
+    Resized,
+    ResultRows,
+    StatementAnswered,
+    StatementFinished,
+    StatementPrepared,
+    StatementStarted,
+)
+from proxy.recording import codec
+from proxy.recording.codec import BODY, PASSED, PASSED_MOST, Torn, decode, encode
+from tests.recording.things import RECORDS
+
+
+@given(RECORDS, st.floats(allow_nan=False), st.integers(0, 2**32 - 1))
+def test_a_record_comes_back_as_it_was(record: Record, at: float, number: int) -> None:
+    body = encode(record, at, number)
+    kind, _, instant, numbered = BODY.unpack_from(body)
+    assert (instant, numbered) == (at, number)
+    assert decode(kind, body[BODY.size :]) == record
+
+
+@given(RECORDS, st.data())
+def test_a_record_cut_short_or_followed_by_more_is_torn(record: Record, data: st.DataObject) -> None:
+    body = encode(record, 0.0, 0)
+    payload = body[BODY.size :]
+    for wrong in (payload[: data.draw(st.integers(0, len(payload) - 1))], payload + b"x"):
+        with pytest.raises(Torn):
+            decode(body[0], wrong)
+
+
+@given(st.integers(0, 30), st.binary(max_size=80))
+def test_garbage_is_torn_or_a_record_but_never_an_accident(kind: int, payload: bytes) -> None:
+    with contextlib.suppress(Torn):
+        decode(kind, payload)
+    with contextlib.suppress(Torn):
+        codec.decode_mapping(payload)
+    with contextlib.suppress(Torn):
+        codec.decode_clock(payload)
+
+
+def test_the_clocks_and_the_key_come_back() -> None:
+    body = codec.clock(1.5, "2026/11/24/sess-1", 3.0, 7)
+    assert codec.decode_clock(body[BODY.size :]) == (1.5, "2026/11/24/sess-1")
+
+
+def test_a_number_that_does_not_fit_is_an_error_and_not_another_number() -> None:
+    with pytest.raises(struct.error):
+        encode(StatementFinished(2**32, 0, b"", 0, 0, b"", b"", 73), 0.0, 0)
+
+
+def test_more_bytes_than_may_pass_at_once_are_neither_written_nor_read() -> None:
+    most = Passed(1, Flow.OUTPUT, b"x" * PASSED_MOST)
+    body = encode(most, 0.0, 0)
+    assert decode(PASSED, body[BODY.size :]) == most
+    with pytest.raises(ValueError, match="passed at once"):
+        encode(most._replace(data=most.data + b"x"), 0.0, 0)
+    forged = struct.pack("<IBI", 1, 1, PASSED_MOST + 1) + most.data + b"x"
+    with pytest.raises(Torn):
+        decode(PASSED, forged)
+
+
+def test_a_flow_or_a_size_that_does_not_fit_is_an_error() -> None:
+    for record in (Passed(1, 256, b""), Resized(1, -1, 24), Resized(1, 2**32, 24)):
+        with pytest.raises(struct.error):
+            encode(record, 0.0, 0)
+
+
+WRITTEN = [
+    (
+        16,
+        "03000000010000000900000001007373656c65637420243117000000",
+        StatementPrepared(3, b"s", b"select $1", (23,)),
+    ),
+    (
+        17,
+        (
+            "070000000149030000000000000008000000000100000001000000010073656c65637420316e70"
+            "170000000000000001000000010000000037"
+        ),
+        StatementStarted(7, 1, 73, 3, b"select 1", 0, "", b"n", b"p", ((23, 0, b"7", 1, ""),)),
+    ),
+    (21, "07000000", StatementAnswered(7)),
+    (
+        18,
+        "0700000001540100000000000000090000000000000008000000050200000053454c454354203134325030316e6f",
+        StatementFinished(7, 1, b"SELECT 1", 1, 9, b"42P01", b"no", 84),
+    ),
+    (19, "07000000010000000200000001000000000000006461", ResultRows(7, b"d", (b"a", b""))),
+    (20, "5b227761726e696e67222c205b5b226e222c20315d5d5d", Note("warning", (("n", 1),))),
+    (22, "0700000001020000006f6b", Passed(7, Flow.OUTPUT, b"ok")),
+    (23, "070000005000000018000000", Resized(7, 80, 24)),
+    (24, "07000000010500000000000000090000000000000004" + b"abcd".hex(), Content(7, Flow.OUTPUT, 5, 9, "abcd")),
+]
+
+
+@pytest.mark.parametrize(("kind", "payload", "record"), WRITTEN)
+def test_what_was_written_before_is_still_read(kind: int, payload: str, record: Record) -> None:
+    """Kinds and layouts are for ever: these bytes lie in recordings that somebody keeps."""
+    assert decode(kind, bytes.fromhex(payload)) == record
+    assert encode(record, 0.0, 0) == BODY.pack(kind, 0, 0.0, 0) + bytes.fromhex(payload)
