@@ -69,7 +69,9 @@ async def cut_all(made: World, lines: list[Line]) -> list[float]:
     async with asyncio.TaskGroup() as tasks:
         ends = [tasks.create_task(end_of(line)) for line in lines]
         await asyncio.sleep(0.1)
-        sent = await post(made.gateway, "/v1/revocations", {"scope": "resource", "key": "shop", "reason": "benchmark"})
+        sent = await post(
+            made.gateway, "/v1/revocations", {"scope": "resource", "key": "shop", "reason": "benchmark"}
+        )
     return [each.result() - sent for each in ends]
 
 

@@ -1,5 +1,5 @@
-"""How fast a revocation cuts SSH: ``python -m benchmarks.ssh_cuts``. Live sessions, from the request's last byte to the
-client's end of file; and until a command that ran on the host is gone, for one of root's and one of somebody else's.
+"""How fast a revocation cuts SSH: ``python -m benchmarks.ssh_cuts``. 500 live sessions; from the last byte
+of the request to the client's end of file, and until a command on the host is gone: root's, and somebody else's.
 
 The clients are asyncssh's, which does nothing while it is measured: the kernel says when the end of each has come.
 """
