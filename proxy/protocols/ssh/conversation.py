@@ -18,10 +18,11 @@ from proxy.core.records import Note, Outcome, Record
 from proxy.core.states import EndReason
 from proxy.core.targets import SshAllowance
 from proxy.protocols.ssh import commands
-from proxy.protocols.ssh.channels import REFUSED, Pair, SessionPair
+from proxy.protocols.ssh.channels import SessionPair
 from proxy.protocols.ssh.client_side import ClientSide
 from proxy.protocols.ssh.ledger import Ledger
 from proxy.protocols.ssh.lines import ServerLine
+from proxy.protocols.ssh.passing import REFUSED, Pair
 from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
 from proxy.protocols.ssh.upstream import TargetSide
 from proxy.sessions.conversation import Farewell
