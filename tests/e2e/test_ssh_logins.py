@@ -37,6 +37,7 @@ def test_a_token_that_the_client_cut_short_is_told_from_a_wrong_one(box: SshGate
         done = replace(door, password=door.password[:size]).ssh("true")
         assert done.returncode == 255
         assert f"your client sent only {size} bytes".encode() in done.stderr
+        assert b"or show a certificate instead: `tidegate connect RESOURCE`" in done.stderr
     wrong = door.password[:-8] + "AAAAAAAA"
     done = replace(door, password=wrong).ssh("true")
     assert done.returncode == 255

@@ -25,6 +25,7 @@ from proxy.protocols.ssh.lines import ServerLine
 from proxy.protocols.ssh.passing import REFUSED, Pair
 from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
 from proxy.protocols.ssh.upstream import TargetSide
+from proxy.protocols.ssh.words import advised
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.session import Session
 
@@ -89,7 +90,7 @@ class SshConversation:
     def warn(self, text: str, hint: str) -> bool:
         """On every terminal; where there is none there is nobody to read it."""
         for each in self._shells():
-            each.say(f"{text} ({hint})")
+            each.say(advised(text, hint))
         return True
 
     def freeze(self, farewell: Farewell | None) -> None:
@@ -101,7 +102,7 @@ class SshConversation:
         self._client.transport.freeze()
         if farewell is None:
             return
-        words = f"{farewell.text} ({farewell.hint})" if farewell.hint else farewell.text
+        words = advised(farewell.text, farewell.hint)
         self.ledger.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
         self.muted = self.cut = True
         self._words = words
