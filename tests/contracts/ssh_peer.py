@@ -12,9 +12,12 @@ from proxy.protocols.ssh.engine import SshEngines
 from proxy.sessions.services import Engine, Front, Services
 from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
 
+FAR = ("far", 7)
+
 
 class SshPeer:
-    """The target runs what it is told as a command; ``slow`` until it is signalled."""
+    """The target runs what it is told as a command; ``slow`` until it is signalled. ``far`` makes its end of a
+    connection to ``FAR``, the one place that may be forwarded to."""
 
     protocol = "ssh"
     logs_in = True
@@ -28,6 +31,7 @@ class SshPeer:
         self.stopped = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
+        self.far: Callable[[], Any] = lambda: False
         self._keys = MemoryKeys()
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._acceptor: asyncssh.SSHAcceptor | None = None
@@ -49,7 +53,9 @@ class SshPeer:
         return Resource("thing", "ssh", (("127.0.0.1", port),), options=SshTarget(host_keys=(key,)))
 
     def account(self) -> Account:
-        return Account("any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance()))
+        return Account(
+            "any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance(forward=(FAR,)))
+        )
 
     def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
         return SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",))), []
@@ -89,6 +95,9 @@ class Host(asyncssh.SSHServer):
 
     def session_requested(self) -> Any:
         return Process(self._peer)
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        return self._peer.far()
 
 
 class Process(asyncssh.SSHServerSession[str]):
