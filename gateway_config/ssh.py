@@ -79,6 +79,13 @@ class SshAccount(Section):
         "new_sessions",
         ("LANG", "LC_*", "TERM", "COLORTERM"),
     )
+    forced_command: Flag = setting(
+        "Whether the host runs one command for this user whatever is asked for (`ForceCommand`): then the gateway "
+        "sends no command of its own to end what a cut leaves running, since that would run it again. A `command=` "
+        "beside the gateway's key OpenSSH tells it.",
+        "new_sessions",
+        False,
+    )
 
     @model_validator(mode="after")
     def _enters_in_one_way(self) -> "SshAccount":
