@@ -171,6 +171,7 @@ class Passage(Pair):
         super().__init__(talk, client)
         self.terminal: tuple[str, Any, Any] | None = None
         self._reader: SftpReader | ScpReader | None = None
+        self._ends_later: set[Side] = set()
         self._screen: Screen | None = None
 
     def say(self, text: str) -> None:
@@ -203,7 +204,8 @@ class Passage(Pair):
             ledger.write(observed(self.seq, each))
         self._send(side, data, flow)
 
-    def _carry_out(self, side: Side, steps: Sequence[Step]) -> None:
+    def _carry_out(self, side: Side, steps: Sequence[Step]) -> bool:
+        """Whether they are carried out; else ``side`` is held until the rest is."""
         flow = Flow.INPUT if side is Side.CLIENT else Flow.OUTPUT
         for index, step in enumerate(steps):
             match step:
@@ -221,18 +223,26 @@ class Passage(Pair):
                     if self.ledger.durable and isinstance(record, StatementStarted):
                         self.hold(side, Hold.DURABLE)
                         self.talk.spawn(self._after_disk(side, steps[index + 1 :]))
-                        return
+                        return False
                 case Close(_, detail):
                     self.say(detail)
                     self.hang_up()
                     self.client.exit(REFUSED)
-                    return
+                    break
+        return True
 
     async def _after_disk(self, side: Side, rest: Sequence[Step]) -> None:
         await self.ledger.on_disk()
-        if not self.late():
-            self._carry_out(side, rest)
+        if not self.late() and self._carry_out(side, rest):
             self.release(side, Hold.DURABLE)
+            if side in self._ends_later:
+                super().ended(side)
+
+    def ended(self, side: Side) -> None:
+        if self._holds[side] & Hold.DURABLE:  # asyncssh tells of an end though it is not read
+            self._ends_later.add(side)
+        else:
+            super().ended(side)
 
     def _contents(self, seq: int) -> Sequence[Record]:
         if self._screen is not None:
