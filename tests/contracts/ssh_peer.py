@@ -17,7 +17,7 @@ FAR = ("far", 7)
 
 class SshPeer:
     """The target runs what it is told as a command; ``slow`` until it is signalled. ``far`` makes its end of a
-    connection to ``FAR``, the one place that may be forwarded to."""
+    connection to ``FAR``, the one place that may be forwarded to. It opens a session while ``opens`` is set."""
 
     protocol = "ssh"
     logs_in = True
@@ -31,6 +31,8 @@ class SshPeer:
         self.stopped = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
+        self.opens = asyncio.Event()
+        self.opens.set()
         self.far: Callable[[], Any] = lambda: False
         self._keys = MemoryKeys()
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -43,8 +45,8 @@ class SshPeer:
         return int(self._acceptor.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        self.stopped.set()
-        self.answers.set()
+        for each in (self.stopped, self.answers, self.opens):
+            each.set()
         if self._acceptor is not None:
             self._acceptor.close()
 
@@ -94,6 +96,10 @@ class Host(asyncssh.SSHServer):
         return password == "x"
 
     def session_requested(self) -> Any:
+        return self._opened()
+
+    async def _opened(self) -> "Process":
+        await self._peer.opens.wait()
         return Process(self._peer)
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:

@@ -112,17 +112,21 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         await self.ledger.on_disk()
         if self.late():
             return
+        self.opening = True
         try:
             target = await self.talk.target.line.session(lambda: TargetEnd(self), **wanted, env=self._environment)
         except (asyncssh.Error, OSError) as error:
             self._refuse(Outcome.FAILED, f"the target refused it: {getattr(error, 'reason', '') or 'closed'}")
             return
+        finally:
+            self.opening = False
         if self.target is None:  # it has been closed again already
+            return
+        if self.client_gone or self.late():  # meanwhile: nobody hears the answer
+            self.hang_up()
             return
         self.client.answer(True)
         target.resume_reading()
-        if self.client_gone:
-            self.hang_up()
 
     def _refuse(self, outcome: Outcome, why: str) -> None:
         """Words on stderr, and the exit status that ssh has for it."""

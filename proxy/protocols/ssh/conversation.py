@@ -6,7 +6,7 @@ Owns the channels, decides what may be done on them, and ends them all.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -184,12 +184,16 @@ class SshConversation:
 
     # -- for the channels ----------------------------------------------------------------------------------------
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside; after the end nothing begins any more, and nobody would wait for it."""
+        if self._frozen:
+            work.close()
+            return
         if self._tasks is None:
             raise AssertionError("the conversation has not been started")
         self._tasks.create_task(self._guarded(work))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
@@ -202,7 +206,7 @@ class SshConversation:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _shells(self) -> Sequence[SessionPair]:
-        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.running()]
+        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.target]
 
     def _look(self) -> None:
         if self.running():

@@ -6,7 +6,7 @@ Nothing of either side is passed on before it is recorded, and nothing any more 
 callback is guarded: an exception there would end the connection without a word in the record.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from enum import IntFlag
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ class Talk(Protocol):
     muted: bool
     cut: bool
 
-    def spawn(self, work: Awaitable[None]) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     def over(self, pair: "Pair") -> None: ...
     async def decided(self, action: Action) -> str:
         """Why it may not be; "" where it may."""
@@ -53,7 +53,8 @@ class Talk(Protocol):
 
 class Pair:
     """What a session channel and a tunnel have in common. ``seq`` is 0 until it is recorded; ``target`` is there
-    while it is open; ``waits``: for people, so that it is no work where nothing moves."""
+    while it is open, ``opening`` while something is started on it; ``waits``: for people, so that it is no work
+    where nothing moves."""
 
     waits = True
 
@@ -62,6 +63,7 @@ class Pair:
         self.ledger = talk.ledger
         self.client = client
         self.target: Any = None
+        self.opening = False
         self.seq = 0
         self.client_gone = False
         self.said_all: set[Side] = set()
@@ -128,7 +130,7 @@ class Pair:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def running(self) -> bool:
-        return self.target is not None
+        return self.target is not None or self.opening
 
     def late(self) -> bool:
         """Whether the session has ended, so that nothing may begin any more."""

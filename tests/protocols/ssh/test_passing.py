@@ -1,7 +1,7 @@
 """Where what is recorded must be on disk first, the client's bytes keep their order behind it, their end too."""
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from proxy.core.records import Flow
@@ -60,13 +60,13 @@ class Talk:
     def __init__(self) -> None:
         recorder = MemoryRecorder(MemoryRecordings())
         self.ledger = Ledger(recorder, a_grant("grant-1"), True, self._failed)  # type: ignore[arg-type]
-        self.work: list[Awaitable[None]] = []
+        self.work: list[Coroutine[Any, Any, None]] = []
 
     @staticmethod
     def _failed(error: Exception) -> None:
         raise error
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.work.append(work)
 
     def over(self, pair: Pair) -> None: ...
