@@ -6,7 +6,7 @@ Owns the channels, decides what may be done on them, and ends them all.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,14 @@ from proxy.core.records import Note, Outcome, Record
 from proxy.core.states import EndReason
 from proxy.core.targets import SshAllowance
 from proxy.protocols.ssh import commands
-from proxy.protocols.ssh.channels import REFUSED, Pair, SessionPair
+from proxy.protocols.ssh.channels import SessionPair
 from proxy.protocols.ssh.client_side import ClientSide
 from proxy.protocols.ssh.ledger import Ledger
 from proxy.protocols.ssh.lines import ServerLine
+from proxy.protocols.ssh.passing import REFUSED, Pair
 from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
 from proxy.protocols.ssh.upstream import TargetSide
+from proxy.protocols.ssh.words import advised
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.session import Session
 
@@ -88,7 +90,7 @@ class SshConversation:
     def warn(self, text: str, hint: str) -> bool:
         """On every terminal; where there is none there is nobody to read it."""
         for each in self._shells():
-            each.say(f"{text} ({hint})")
+            each.say(advised(text, hint))
         return True
 
     def freeze(self, farewell: Farewell | None) -> None:
@@ -100,7 +102,7 @@ class SshConversation:
         self._client.transport.freeze()
         if farewell is None:
             return
-        words = f"{farewell.text} ({farewell.hint})" if farewell.hint else farewell.text
+        words = advised(farewell.text, farewell.hint)
         self.ledger.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
         self.muted = self.cut = True
         self._words = words
@@ -182,12 +184,16 @@ class SshConversation:
 
     # -- for the channels ----------------------------------------------------------------------------------------
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside; after the end nothing begins any more, and nobody would wait for it."""
+        if self._frozen:
+            work.close()
+            return
         if self._tasks is None:
             raise AssertionError("the conversation has not been started")
         self._tasks.create_task(self._guarded(work))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
@@ -200,7 +206,7 @@ class SshConversation:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _shells(self) -> Sequence[SessionPair]:
-        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.running()]
+        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.target]
 
     def _look(self) -> None:
         if self.running():

@@ -245,10 +245,16 @@ class TargetLine(Quiet, asyncssh.SSHClientConnection):
             "command": None, "subsystem": None, "env": {}, "request_pty": False, "term_type": None,
             "term_size": None, "term_modes": {},
         }  # fmt: skip
-        await channel.create(
-            factory, **{**plain, **wanted}, x11_forwarding=False, x11_display=None, x11_auth_path=None,
-            x11_single_connection=False, agent_forwarding=False,
-        )  # fmt: skip
+        try:
+            await channel.create(
+                factory, **{**plain, **wanted}, x11_forwarding=False, x11_display=None, x11_auth_path=None,
+                x11_single_connection=False, agent_forwarding=False,
+            )  # fmt: skip
+        except (AssertionError, AttributeError):
+            if channel._session is not None:
+                raise
+            # Lost after the answer and before asyncssh came to it.
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed") from None
         return channel
 
     async def connection(self, factory: Callable[[], Any], to: tuple[str, int], of: tuple[str, int]) -> TcpChannel:
