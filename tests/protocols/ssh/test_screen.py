@@ -135,7 +135,9 @@ def test_what_is_typed_without_an_echo_is_not_seen(bash: Bash) -> None:
 def test_nothing_typed_and_given_up(bash: Bash) -> None:
     bash.keys(b"\r")
     bash.until(b"box> ")
-    bash.keys(b"rm -rf /\x03")
+    bash.keys(b"rm -rf /")
+    bash.until(b"rm -rf /")
+    bash.keys(b"\x03")
     bash.until(b"box> ")
     bash.run(b"echo x")
     assert bash.texts == [f"echo x{END}"]
