@@ -124,6 +124,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     erase_box(place)
 
 
+@pytest.mark.timeout(240)
 async def test_from_a_request_to_a_replay(folder: Path) -> None:
     """Ask, use, revoked in mid-query and told why; replayed; approval and its limits; killed and taken up again."""
     with demo(folder) as first:
