@@ -14,7 +14,7 @@ from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
 
 
 class SshPeer:
-    """The target runs what it is told as a command; ``slow`` until it is signalled."""
+    """The target runs what it is told as a command; ``slow`` until it is signalled, ``flood N`` says N bytes."""
 
     protocol = "ssh"
     logs_in = True
@@ -25,6 +25,7 @@ class SshPeer:
         self.dialled = 0
         self.open = 0
         self.ran: list[str] = []
+        self.processes: list[Process] = []
         self.stopped = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -95,6 +96,8 @@ class Process(asyncssh.SSHServerSession[str]):
     """One command."""
 
     def __init__(self, peer: SshPeer) -> None:
+        peer.processes.append(self)
+        self.heard = 0
         self._peer = peer
         self._channel: Any = None
         self._command = ""
@@ -108,8 +111,14 @@ class Process(asyncssh.SSHServerSession[str]):
         return True
 
     def session_started(self) -> None:
-        if self._command != "slow":
+        word, _, size = self._command.partition(" ")
+        if word == "flood":
+            self._channel.write("x" * int(size))
+        if word != "slow":
             self._channel.exit(0)
+
+    def data_received(self, data: str, datatype: Any) -> None:
+        self.heard += len(data)
 
     def eof_received(self) -> bool:
         return True

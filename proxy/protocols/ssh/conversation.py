@@ -108,6 +108,7 @@ class SshConversation:
             if isinstance(each, SessionPair) and not each.client_gone:
                 each.say(words)
                 each.client.exit(REFUSED)
+        self._client.line.hurry()
         self._client.transport.flush()
 
     async def whole(self, patience: float) -> None:

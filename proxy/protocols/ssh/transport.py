@@ -1,8 +1,9 @@
 """asyncssh on a stream of the kernel: the line stays the kernel's, which counts, holds and closes it.
 
 What asyncssh writes in one turn of the loop leaves in one write. A peer that does not read is not read either, so
-that answers to its requests cannot pile up; before the log-in it is heard only so far; and where what it said takes
-long, the rest waits for the next turn. Used by ``client_side`` and ``upstream``; knows nothing of what is said.
+that answers to its requests cannot pile up, and what is for it waits where it came from (``congested``). Before the
+log-in it is heard only so far; and where what it said takes long, the rest waits for the next turn. Used by
+``client_side`` and ``upstream``; knows nothing of what is said.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ class StreamTransport(asyncio.Transport):
         if self._protocol is None or (self._may_pass is not None and not self._may_pass()):
             return
         self._slices(self._protocol, chunk)
-        self._drained()
+        self._read_on()
 
     def _ended(self, error: Exception | None) -> None:
         self._left = b""
@@ -96,10 +97,20 @@ class StreamTransport(asyncio.Transport):
             self._protocol.connection_lost(error or ConnectionResetError("the connection was closed"))
 
     def _drained(self) -> None:
+        if self._protocol is not None and not self._over:
+            self._protocol.resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
         if not (self._frozen or self._left or self._stream.congested):
             self._stream.release()
 
     # -- what asyncssh does --------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer takes less than it is sent."""
+        return self._stream.congested
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send at the end of this turn, together with what else is written in it."""

@@ -34,6 +34,10 @@ class Listener(asyncio.Protocol):
         self.takes = takes
         self.heard = b""
         self.lost: Exception | None = None
+        self.resumed = 0
+
+    def resume_writing(self) -> None:
+        self.resumed += 1
 
     def data_received(self, data: bytes) -> None:
         assert self.lost is None and len(data) <= SLICE
@@ -86,7 +90,7 @@ async def test_a_line_that_is_full_or_held_is_not_read_for_it() -> None:
     assert await turns(line) == 100 and listener.heard == READ
     line.congested = False
     line.drain()
-    assert line.read
+    assert line.read and listener.resumed == 2
     line.data(READ)
     transport.freeze()
     assert await turns(line) == 100 and len(listener.heard) == len(READ) + SLICE
