@@ -53,7 +53,8 @@ class SshPeer:
         return Account("any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance()))
 
     def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
-        return SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",))), []
+        made = self.made = SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",)))
+        return made, []
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, "Client"]:
         client = Client(port)

@@ -13,9 +13,10 @@ from asyncssh.packet import Boolean, String, UInt32
 
 from proxy.core.states import EndReason
 from proxy.protocols.ssh import lines
-from proxy.protocols.ssh.conversation import SshConversation
+from proxy.protocols.ssh.channels import Pair
+from proxy.protocols.ssh.conversation import LINGERING_MOST, SshConversation
 from tests.contracts.test_engines import World, until, world
-from tests.protocols.ssh.test_engine import client
+from tests.protocols.ssh.test_engine import client, denied
 
 __all__ = ["world"]
 
@@ -150,3 +151,30 @@ async def test_packets_of_a_byte_are_not_sent(world: World) -> None:
             await line.create_process("slow", max_pktsize=1)
             await line.wait_closed()
     await ended_badly(world, "packets of 1 bytes")
+
+
+async def test_commands_that_outlive_their_channels_are_bounded(world: World) -> None:
+    async with client(world) as line:
+        await line.run("quick")
+        talk = inside(world)
+        for _ in range(LINGERING_MOST):
+            pair = Pair(talk, None)
+            pair.client_gone = True
+            talk._pairs.add(pair)
+        with pytest.raises(asyncssh.ChannelOpenError, match="no more than 40 commands that still run"):
+            await line.run("quick")
+        assert denied(world) == ["channel"]
+        talk._pairs.pop()
+        assert (await line.run("quick")).exit_status == 0
+
+
+async def test_a_connection_that_is_aborted_is_forgotten_at_once(world: World) -> None:
+    clients = world.peer.made._clients  # type: ignore[attr-defined]
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(b"SSH-2.0-x\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.transport.abort()
+    began = asyncio.get_running_loop().time()
+    await until(lambda: not clients and not len(world.services.registry))
+    assert asyncio.get_running_loop().time() - began < 2
