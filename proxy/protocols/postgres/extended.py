@@ -13,6 +13,7 @@ from proxy.core.records import Note, Parameter, StatementStarted, Via
 from proxy.core.steps import Observe, Step
 from proxy.protocols.postgres.binding import Bind, read_names, read_values
 from proxy.protocols.postgres.entries import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, Statement
+from proxy.protocols.postgres.keeping import of_values
 from proxy.protocols.postgres.names import Portal, certain
 from proxy.protocols.postgres.naming import changes_of, drop, drop_portal, prepare, resolve
 from proxy.protocols.postgres.pending import Pending
@@ -75,6 +76,7 @@ class Extended:
             portal.text = unsure(portal.perhaps)
         if len(pending.portals) >= pending.limits.max_names:
             raise PeerError("too many portals", code="limit")
+        portal.share = pending.kept.share(of_values(portal.parameters, portal.formats))
         pending.portals.put(portal.name, portal)
         pending.expect((BIND, (pending.portals, portal.name, portal)))
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from proxy.core.records import Parameter
+from proxy.protocols.postgres.keeping import Share
 
 NAME_MOST = 63
 """The server cuts names off here (NAMEDATALEN - 1): two names that differ only behind are one."""
@@ -22,9 +23,9 @@ ELSEWHERE = b"/* not known: prepared or declared elsewhere, for example by a fun
 
 class Named:
     """Something a name stands for. ``gone``: it stands for nothing any more; ``everything``: nor does any name of
-    the groups before."""
+    the groups before. ``share``: of the memory that may be kept."""
 
-    __slots__ = ("everything", "gone", "group", "previous", "settled", "withdrawn")
+    __slots__ = ("everything", "gone", "group", "previous", "settled", "share", "withdrawn")
 
     def __init__(self, group: int) -> None:
         self.group = group
@@ -33,6 +34,7 @@ class Named:
         self.gone = False
         self.everything = False
         self.previous: Named | None = None
+        self.share: Share | None = None
 
 
 class Prepared(Named):
