@@ -17,6 +17,9 @@ from proxy.protocols.postgres.keeping import Share
 
 NAME_MOST = 63
 """The server cuts names off here (NAMEDATALEN - 1): two names that differ only behind are one."""
+BACK_MOST = 100
+"""So many of what a name stood for before are looked at: a client may send as many without waiting, and then use
+the name as often."""
 ELSEWHERE = b"/* not known: prepared or declared elsewhere, for example by a function */"
 """The text of what runs under a name that nobody told us of."""
 
@@ -167,13 +170,16 @@ def certain(thing: Named, group: int) -> bool:
 
 
 def candidates(thing: Prepared) -> list[Prepared]:
-    """What a name may stand for: ``thing`` and what was before it, back to the last settled one."""
+    """What a name may stand for: ``thing`` and what was before it, back to the last settled one. Where that is far
+    back, the last of what is found stands for what was not looked at (``ref`` 0)."""
     found: list[Prepared] = []
     back: Named | None = thing
-    while isinstance(back, Prepared) and len(found) < 100:
+    for _ in range(BACK_MOST):
+        if not isinstance(back, Prepared):
+            return found
         if not back.withdrawn and not back.gone:
             found.append(back)
         if back.settled:
-            break
+            return found
         back = back.previous
-    return found
+    return [*found, Prepared(thing.group)]

@@ -66,7 +66,7 @@ def resolve(pending: Pending, name: bytes) -> tuple[Prepared | None, tuple[int, 
     if certain(prepared, pending.group):
         return (None, ()) if prepared.gone else (prepared, ())
     possible = candidates(prepared)
-    if len(possible) == 1:
+    if len(possible) == 1 and possible[0].ref:
         return possible[0], ()
     return None, tuple(each.ref for each in possible)
 
