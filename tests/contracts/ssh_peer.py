@@ -16,8 +16,9 @@ FAR = ("far", 7)
 
 
 class SshPeer:
-    """The target runs what it is told as a command; ``slow`` until it is signalled. ``far`` makes its end of a
-    connection to ``FAR``, the one place that may be forwarded to. It opens a session while ``opens`` is set."""
+    """The target runs what it is told as a command; ``slow`` until it is signalled, ``flood N`` says N bytes.
+    ``far`` makes its end of a connection to ``FAR``, the one place that may be forwarded to. It opens a session
+    while ``opens`` is set."""
 
     protocol = "ssh"
     logs_in = True
@@ -28,6 +29,7 @@ class SshPeer:
         self.dialled = 0
         self.open = 0
         self.ran: list[str] = []
+        self.processes: list[Process] = []
         self.stopped = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -60,7 +62,8 @@ class SshPeer:
         )
 
     def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
-        return SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",))), []
+        made = self.made = SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",)))
+        return made, []
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, "Client"]:
         client = Client(port)
@@ -110,6 +113,8 @@ class Process(asyncssh.SSHServerSession[str]):
     """One command."""
 
     def __init__(self, peer: SshPeer) -> None:
+        peer.processes.append(self)
+        self.heard = 0
         self._peer = peer
         self._channel: Any = None
         self._command = ""
@@ -123,8 +128,14 @@ class Process(asyncssh.SSHServerSession[str]):
         return True
 
     def session_started(self) -> None:
-        if self._command != "slow":
+        word, _, size = self._command.partition(" ")
+        if word == "flood":
+            self._channel.write("x" * int(size))
+        if word != "slow":
             self._channel.exit(0)
+
+    def data_received(self, data: str, datatype: Any) -> None:
+        self.heard += len(data)
 
     def eof_received(self) -> bool:
         return True

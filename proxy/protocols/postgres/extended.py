@@ -13,7 +13,8 @@ from proxy.core.records import Note, Parameter, StatementStarted, Via
 from proxy.core.steps import Observe, Step
 from proxy.protocols.postgres.binding import Bind, read_names, read_values
 from proxy.protocols.postgres.entries import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, Statement
-from proxy.protocols.postgres.names import Portal, certain
+from proxy.protocols.postgres.keeping import of_values
+from proxy.protocols.postgres.names import BACK_MOST, Portal, certain
 from proxy.protocols.postgres.naming import changes_of, drop, drop_portal, prepare, resolve
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.texts import tags_of
@@ -75,6 +76,7 @@ class Extended:
             portal.text = unsure(portal.perhaps)
         if len(pending.portals) >= pending.limits.max_names:
             raise PeerError("too many portals", code="limit")
+        portal.share = pending.kept.share(of_values(portal.parameters, portal.formats))
         pending.portals.put(portal.name, portal)
         pending.expect((BIND, (pending.portals, portal.name, portal)))
 
@@ -193,8 +195,10 @@ def _refs(portal: Portal) -> tuple[int, ...]:
     """Of all that a portal's name may stand for; 0 for what is not known."""
     refs: list[int] = []
     back: object = portal
-    while isinstance(back, Portal) and len(refs) < 10:
+    for _ in range(BACK_MOST):
+        if not isinstance(back, Portal) or len(refs) >= 10:
+            return tuple(refs)
         if not back.withdrawn and not back.gone:
             refs += (back.prepared.ref,) if back.prepared is not None else back.perhaps or (0,)
         back = None if back.settled else back.previous
-    return tuple(refs)
+    return (*refs, 0)

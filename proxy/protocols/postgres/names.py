@@ -13,18 +13,22 @@ from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from proxy.core.records import Parameter
+from proxy.protocols.postgres.keeping import Share
 
 NAME_MOST = 63
 """The server cuts names off here (NAMEDATALEN - 1): two names that differ only behind are one."""
+BACK_MOST = 100
+"""So many of what a name stood for before are looked at: a client may send as many without waiting, and then use
+the name as often."""
 ELSEWHERE = b"/* not known: prepared or declared elsewhere, for example by a function */"
 """The text of what runs under a name that nobody told us of."""
 
 
 class Named:
     """Something a name stands for. ``gone``: it stands for nothing any more; ``everything``: nor does any name of
-    the groups before."""
+    the groups before. ``share``: of the memory that may be kept."""
 
-    __slots__ = ("everything", "gone", "group", "previous", "settled", "withdrawn")
+    __slots__ = ("everything", "gone", "group", "previous", "settled", "share", "withdrawn")
 
     def __init__(self, group: int) -> None:
         self.group = group
@@ -33,6 +37,7 @@ class Named:
         self.gone = False
         self.everything = False
         self.previous: Named | None = None
+        self.share: Share | None = None
 
 
 class Prepared(Named):
@@ -165,13 +170,16 @@ def certain(thing: Named, group: int) -> bool:
 
 
 def candidates(thing: Prepared) -> list[Prepared]:
-    """What a name may stand for: ``thing`` and what was before it, back to the last settled one."""
+    """What a name may stand for: ``thing`` and what was before it, back to the last settled one. Where that is far
+    back, the last of what is found stands for what was not looked at (``ref`` 0)."""
     found: list[Prepared] = []
     back: Named | None = thing
-    while isinstance(back, Prepared) and len(found) < 100:
+    for _ in range(BACK_MOST):
+        if not isinstance(back, Prepared):
+            return found
         if not back.withdrawn and not back.gone:
             found.append(back)
         if back.settled:
-            break
+            return found
         back = back.previous
-    return found
+    return [*found, Prepared(thing.group)]

@@ -6,6 +6,7 @@ from proxy.core.errors import PeerError
 from proxy.core.records import StatementPrepared
 from proxy.core.steps import Observe, Step
 from proxy.protocols.postgres.entries import Change
+from proxy.protocols.postgres.keeping import SECRET, TYPE
 from proxy.protocols.postgres.names import Named, Names, Portal, Prepared, candidates, certain
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.texts import NO_EFFECT, copies, effect, prepared_tags, tags_of
@@ -32,6 +33,8 @@ def prepare(
         prepared.inner = (b"SELECT",)
     if keep:
         prepared.text = shown
+    secrets = 0 if isinstance(prepared.secrets, range) else len(prepared.secrets)
+    prepared.share = pending.kept.share(TYPE * len(types) + SECRET * secrets + len(prepared.text))
     return prepared
 
 
@@ -63,7 +66,7 @@ def resolve(pending: Pending, name: bytes) -> tuple[Prepared | None, tuple[int, 
     if certain(prepared, pending.group):
         return (None, ()) if prepared.gone else (prepared, ())
     possible = candidates(prepared)
-    if len(possible) == 1:
+    if len(possible) == 1 and possible[0].ref:
         return possible[0], ()
     return None, tuple(each.ref for each in possible)
 
@@ -106,6 +109,7 @@ def _same(pending: Pending, known: Prepared, name: bytes) -> Prepared:
     same = Prepared(pending.group, known.ref, name)
     same.secrets, same.length, same.digest, same.text = known.secrets, known.length, known.digest, known.text
     same.tags = known.inner
+    same.share = known.share
     return same
 
 

@@ -32,6 +32,7 @@ from proxy.protocols.postgres.entries import (
     Refused,
     Statement,
 )
+from proxy.protocols.postgres.keeping import TYPE, Kept
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.names import Names, Portal, Prepared
 from proxy.protocols.postgres.texts import Texts
@@ -59,6 +60,7 @@ class Pending:
         self.ending = Ending()
         self.seq = 0
         self.refs = 0
+        self.kept = Kept()
         self.group = 1
         self.answered = 0
         self.open_group = False
@@ -174,15 +176,23 @@ class Pending:
         kind, what = self.queue[0]
         if kind == DESCRIBE:
             self.queue.popleft()
-            if isinstance(what, Prepared | Portal) and body is not None:
-                what.description = body
+            if isinstance(what, Prepared | Portal) and body is not None and self.keep_rows:
+                self._describe(what, body)
         elif kind == QUERY and what.current is not None and body is not None:
             what.current.description = body
 
+    def _describe(self, what: Prepared | Portal, body: bytes) -> None:
+        """Kept as long as there is room: without it columns have numbers for names."""
+        if self.kept.room(len(body)):
+            what.share = what.share if what.description else self.kept.share(len(body), what.share)
+            what.description = body
+
     def typed(self, types: tuple[int, ...]) -> None:
         """ParameterDescription."""
-        if self.queue and isinstance(self.queue[0][1], Prepared):
-            self.queue[0][1].types = types
+        what = self.queue[0][1] if self.queue else None
+        if isinstance(what, Prepared) and self.kept.room(TYPE * len(types)):
+            what.share = what.share if what.types else self.kept.share(TYPE * len(types), what.share)
+            what.types = types
 
     def completed(self, tag: bytes, steps: list[Step]) -> None:
         """CommandComplete or EmptyQueryResponse (b"")."""

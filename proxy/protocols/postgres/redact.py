@@ -19,6 +19,9 @@ from proxy.protocols.postgres.reading import MASK, Reading
 
 READ_MOST = 256 * 1024
 """A text is read token by token, at about two microseconds each, while nobody else is served."""
+PIECE = 64 * 1024
+OVERLAP = 64
+"""Longer than what is searched for."""
 _SUSPECT = re.compile(
     NAME.pattern + rb"|eyj|://|crypt|hmac|digest|pgp_|scram-|'md5|bearer|authorization\W|\bprogram\b", re.IGNORECASE
 )
@@ -55,7 +58,16 @@ def sensitive(text: bytes, hidden: Collection[bytes] = ()) -> bool:
         and "AUTHORIZATION" not in upper
     ):
         return bool(hidden) and "EXECUTE" in upper
-    return _SUSPECT.search(text) is not None or (bool(hidden) and "EXECUTE" in upper)
+    return _suspect(text) or (bool(hidden) and "EXECUTE" in upper)
+
+
+def _suspect(text: bytes) -> bool:
+    """A search is one step of the interpreter, which nobody else gets in between, in another thread neither: a long
+    text is looked at in pieces."""
+    if len(text) <= PIECE:
+        return _SUSPECT.search(text) is not None
+    starts = range(0, len(text), PIECE)
+    return any(_SUSPECT.search(text, max(0, at - OVERLAP), at + PIECE) is not None for at in starts)
 
 
 def redact(text: bytes, escapes: bool = False, hidden: Collection[bytes] = (), doubt: bool = False) -> bytes:

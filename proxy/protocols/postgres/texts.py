@@ -3,6 +3,7 @@ statements, shortened; and what a text tells before it runs. Pure; called by ``f
 """
 
 import codecs
+import contextlib
 import re
 from collections.abc import Callable, Collection, Container, Mapping
 
@@ -69,6 +70,7 @@ _TAGS: Mapping[bytes, tuple[bytes, ...]] = {
 """How a command tag begins, where not with the statement's first word."""
 ANYTHING = (b"",)
 NO_EFFECT = (b"", b"")
+LONGEST_NAME = 4096
 TOKENS_MOST = 10_000
 """So many are looked at for the verb of a statement: each takes about a microsecond."""
 
@@ -207,6 +209,7 @@ class Texts:
         def look() -> None:
             try:
                 searched.statements = cut(text)
+                _check_names(searched.statements)
                 self._look(searched, hidden, doubt)
             except Refused as error:
                 searched.refused = error
@@ -378,6 +381,15 @@ def first_words(text: bytes, count: int) -> list[bytes]:
             name = name[2:]
         found.append(name if name[:1] == b'"' else name.upper())
     return found
+
+
+def _check_names(statements: list[bytes]) -> None:
+    """``Refused`` for a name that would take long to be read, again and again; the server keeps 63 bytes of it."""
+    for each in statements:
+        if len(each) > LONGEST_NAME and each[0] in WATCHED:
+            with contextlib.suppress(Unclear):
+                if any(len(word) > LONGEST_NAME for word in first_words(each, 4)):
+                    raise Refused(f"a name of more than {LONGEST_NAME} bytes", "63 bytes of a name are kept")
 
 
 def _certain() -> bool:

@@ -199,6 +199,7 @@ class ClientSide:
         """The last words; the line itself is the kernel's to close. Not as BY_APPLICATION, which libraries take for
         a good end and show nobody."""
         if not self.line.is_closed():
+            self.line.hurry()
             self.line.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, text)
         self.transport.flush()
 

@@ -15,6 +15,8 @@ from proxy.core.targets import SshAllowance
 
 VARIABLES_MOST = 64
 VALUE_MOST = 4096
+SCP_MOST = 8192
+"""Bytes of a command line of scp's: longer ones are commands like any other."""
 
 _SCP = re.compile(
     rb"scp((?: +-[vrpdqtf]{1,8}){1,8})( +--)? +"
@@ -46,7 +48,7 @@ class ScpCommand(NamedTuple):
 
 def scp_command(line: bytes) -> ScpCommand | None:
     """The transfer that ``line`` is for whatever shell, else None."""
-    found = _SCP.fullmatch(line)
+    found = _SCP.fullmatch(line) if len(line) <= SCP_MOST else None
     if found is None:
         return None
     flags = found[1].replace(b" ", b"").replace(b"-", b"")

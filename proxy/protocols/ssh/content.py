@@ -16,6 +16,8 @@ Bytes = bytes | bytearray | memoryview
 
 WAITING_BYTES = 4 * 1024 * 1024
 WAITING_PIECES = 256
+PIECE = 256
+"""What a piece that waits takes besides its bytes."""
 OPEN_MOST = 8
 RUNS_MOST = 1000
 
@@ -43,7 +45,7 @@ class Hashed:
 
 
 class Room:
-    """What all files of a channel may keep waiting together: ``held`` bytes now."""
+    """What all files of a channel may keep waiting together: ``held`` bytes of memory now."""
 
     __slots__ = ("held",)
 
@@ -139,7 +141,10 @@ class Pieces:
         start = self._tails.pop(offset, offset)
         if start == offset and offset in self._waiting:  # the same place again, before its turn
             self._release(offset, records)
-        piece = self._waiting.setdefault(start, bytearray())
+        piece = self._waiting.get(start)
+        if piece is None:
+            piece = self._waiting[start] = bytearray()
+            self._room.held += PIECE
         piece += data
         self._tails[start + len(piece)] = start
         self._room.held += len(data)
@@ -155,7 +160,7 @@ class Pieces:
     def _taken(self, start: int) -> bytearray | None:
         piece = self._waiting.pop(start, None)
         if piece is not None:
-            self._room.held -= len(piece)
+            self._room.held -= len(piece) + PIECE
             if self._tails.get(start + len(piece)) == start:
                 del self._tails[start + len(piece)]
         return piece

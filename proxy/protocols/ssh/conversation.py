@@ -30,6 +30,8 @@ from proxy.sessions.conversation import Farewell
 from proxy.sessions.session import Session
 
 CHANNELS_MOST = 10
+LINGERING_MOST = 40
+"""Channels with those that the client has closed, and whose commands still run."""
 ABORTED = 1.5
 """Seconds after the end until the target's line is given up: it may still be saying how processes ended."""
 SHOWN = 0.01
@@ -110,6 +112,7 @@ class SshConversation:
             if isinstance(each, SessionPair) and not each.client_gone:
                 each.say(words)
                 each.client.exit(REFUSED)
+        self._client.line.hurry()
         self._client.transport.flush()
 
     async def whole(self, patience: float) -> None:
@@ -171,9 +174,13 @@ class SshConversation:
     def _bound(self) -> None:
         if self._frozen:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the session has ended")
+        why = ""
         if sum(not each.client_gone for each in self.pairs) >= CHANNELS_MOST:
-            self.ledger.denied("channel", f"more than {CHANNELS_MOST} at once")
             why = f"no more than {CHANNELS_MOST} channels at once"
+        elif len(self.pairs) >= LINGERING_MOST:
+            why = f"no more than {LINGERING_MOST} commands that still run"
+        if why:
+            self.ledger.denied("channel", why)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
 
     def client_gone(self, error: Exception | None) -> None:

@@ -79,7 +79,10 @@ class SshEngine:
             await self._enter(session, client, await self._admitted(session, client))
         finally:
             client.transport.flush()
-            self._services.loop.call_later(REFUSED_WITHIN, self._forget, session.id)
+            if client.line.is_closed():
+                self._forget(session.id)  # nobody is there to be told anything
+            else:
+                self._services.loop.call_later(REFUSED_WITHIN, self._forget, session.id)
 
     def _forget(self, session: str) -> None:
         client = self._clients.pop(session, None)

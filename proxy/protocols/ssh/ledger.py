@@ -9,10 +9,15 @@ from collections.abc import Callable
 from proxy.core.access import Grant
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Recorder
-from proxy.core.records import Note, Outcome, Record, StatementFinished, StatementStarted
+from proxy.core.records import Note, Outcome, Passed, Record, StatementFinished, StatementStarted
 
 NOTES_MOST = 1000
 """Refusals recorded one by one in a session; a client may ask for as much as it likes."""
+KEPT_MOST = 1024 * 1024
+"""Bytes that a session has recorded, from which on it waits where the recorder is behind: who records little does
+not wait for those who record much."""
+RECORD = 256
+"""What a statement takes in a recording besides its text."""
 
 
 class Ledger:
@@ -33,6 +38,7 @@ class Ledger:
         self._recorder = recorder
         self._numbers = itertools.count(1)
         self._refusals = 0
+        self._kept = 0
 
     def next_seq(self) -> int:
         """The number of the next statement."""
@@ -45,8 +51,11 @@ class Ledger:
 
     def count(self, record: Record) -> None:
         """A record that is written, or will be by the kernel."""
-        if type(record) is StatementStarted:
+        if type(record) is Passed:
+            self._kept += len(record.data)
+        elif type(record) is StatementStarted:
             self.statements += 1
+            self._kept += len(record.text) + RECORD
         elif type(record) is StatementFinished:
             self.outcomes[record.outcome] += 1
 
@@ -66,10 +75,12 @@ class Ledger:
 
     @property
     def behind(self) -> bool:
-        """Whether more bytes were kept than the recorder has worked off."""
-        return self.keep_all and self._recorder.behind
+        """Whether more was recorded here, of late, than the recorder has worked off. A terminal's output always is,
+        and whoever fills the recorder ends everybody's session with it."""
+        return self._kept > KEPT_MOST and self._recorder.behind
 
     async def caught_up(self) -> None:
+        self._kept = 0
         await self._recorder.caught_up()
 
     async def on_disk(self) -> None:

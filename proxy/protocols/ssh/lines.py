@@ -1,10 +1,11 @@
 """What Tidegate changes of asyncssh's connections, on both sides; all that leans on its insides is in this file.
 
-Held by ``tests/protocols/ssh/test_lines.py`` to the release that is installed. Three things: no empty IGNORE
+Held by ``tests/protocols/ssh/test_lines.py`` to the release that is installed. Four things: no empty IGNORE
 packet before every packet (a measure for ciphers that are not offered here, and a third of the cost of bulk data);
-data that fits a channel's window goes out without being copied twice; and, towards a client, the server speaks
-second at the key exchange, so that whoever can is given AES-GCM, the fastest cipher here by far, whatever it
-prefers.
+data that fits a channel's window goes out without being copied twice; towards a client, the server speaks second at
+the key exchange, so that whoever can is given AES-GCM, the fastest cipher here by far, whatever it prefers; and
+nothing that waits has no bound. A channel's window is the peer's to say, up to 4 GiB, so where the line does not
+take more, or keys are being exchanged, data waits in its channel, whose bound stops the other side.
 """
 
 import asyncio
@@ -12,7 +13,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import asyncssh
-from asyncssh.constants import DEFAULT_LANG, MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_IGNORE, MSG_KEXINIT
+from asyncssh.constants import (
+    DEFAULT_LANG,
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_REQUEST,
+    MSG_GLOBAL_REQUEST,
+    MSG_IGNORE,
+    MSG_KEXINIT,
+)  # fmt: skip
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String, UInt32
 
 GCM = (b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com")
@@ -37,31 +46,138 @@ REKEYED_BYTES = 64 * 1024
 it."""
 
 
+PACKET_LEAST = 256
+"""A peer that takes smaller packets makes us send as many more of them as it likes."""
+JOINED_MOST = 32 * 1024
+"""Pieces of data that wait are joined up to here: asyncssh moves all of a list for each that it takes from it."""
+REQUESTS_MOST = 64
+"""Requests of a channel, or of a connection, that wait for the answer to an earlier one."""
+DEFERRED_MOST = 1000
+"""Packets that wait for a key exchange to end."""
+
+
 class Quiet:
-    """Mixed into both connections: no empty IGNORE packets."""
+    """Mixed into both connections: no empty IGNORE packets, and an end to what waits. ``full``: data had better
+    wait. ``hurried``: it waits no more, since the end is near."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.hurried = False
+        line: Any = self
+        # Its tables name functions, not methods: one that overrides would never be called.
+        line._packet_handlers = {**line._packet_handlers, MSG_GLOBAL_REQUEST: Quiet._process_global_request}
+
+    @property
+    def full(self) -> bool:
+        line: Any = self
+        if self.hurried:
+            return False
+        return not line._kex_complete or (line._transport is not None and line._transport.congested)
+
+    def hurry(self) -> None:
+        """Send what waits now: these are the last words."""
+        self.hurried = True
+        self.resume_writing()
+
+    def resume_writing(self) -> None:
+        """The line takes more: what waits in the channels goes on."""
+        line: Any = self
+        for channel in list(line._channels.values()):
+            channel.go_on()
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        line: Any = self
         if pkttype != MSG_IGNORE:
             super().send_packet(pkttype, *args, handler=handler)  # type: ignore[misc]
+            if len(line._deferred_packets) > DEFERRED_MOST:
+                raise asyncssh.ProtocolError("too much was asked for while keys are exchanged")
+
+    def _send_deferred_packets(self) -> None:
+        super()._send_deferred_packets()  # type: ignore[misc]
+        self.resume_writing()
+
+    def _process_global_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        line: Any = self
+        if len(line._global_request_queue) >= REQUESTS_MOST:
+            raise asyncssh.ProtocolError("too many requests that wait for an answer")
+        super()._process_global_request(pkttype, pktid, packet)  # type: ignore[misc]
 
 
 class Swift:
-    """Mixed into channels: what fits the window, while nothing waits, is sent as it is."""
+    """Mixed into channels: what fits the window, while nothing waits, is sent as it is. What waits is in few pieces
+    and, while the line is ``full``, stays here."""
 
     def write(self, data: bytes, datatype: int | None = None) -> None:
         size = len(data)
         channel: Any = self
+        waiting = channel._send_buf
         if (
             datatype is None
             and channel._send_state == "open"
-            and not channel._send_buf
+            and not waiting
             and 0 < size <= channel._send_window
             and size <= channel._send_pktsize
+            and not channel._conn.full
         ):
             channel._send_window -= size
             channel.send_packet(MSG_CHANNEL_DATA, String(data))
+        elif (
+            waiting
+            and size
+            and channel._send_state == "open"
+            and waiting[-1][1] == datatype
+            and len(waiting[-1][0]) < JOINED_MOST
+        ):
+            waiting[-1][0].extend(data)
+            channel._send_buf_len += size
+            channel._flush_send_buf()
         else:
             super().write(data, datatype)  # type: ignore[misc]
+
+    def go_on(self) -> None:
+        """Send what waits here, if that may be."""
+        self._flush_send_buf()
+
+    def _flush_send_buf(self) -> None:
+        channel: Any = self
+        if channel._send_buf and channel._conn is not None and channel._conn.full:
+            channel._pause_resume_writing()
+        else:
+            super()._flush_send_buf()  # type: ignore[misc]
+
+    def _accept_data(self, data: bytes, datatype: int | None = None) -> None:
+        channel: Any = self
+        waiting = channel._recv_buf
+        if not (waiting and waiting[-1][1] == datatype and channel._recv_paused):
+            super()._accept_data(data, datatype)  # type: ignore[misc]
+            return
+        last = waiting[-1][0]
+        if len(last) + len(data) > JOINED_MOST or channel._send_state in {"close_pending", "closed"}:
+            super()._accept_data(data, datatype)  # type: ignore[misc]
+            return
+        channel._recv_window -= len(data)
+        if type(last) is not bytearray:
+            last = bytearray(last)
+            waiting[-1] = (last, datatype)
+        last += data
+
+    def _deliver_data(self, data: bytes | bytearray, datatype: int | None) -> None:
+        super()._deliver_data(bytes(data), datatype)  # type: ignore[misc]
+
+    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+        _bound_packets(send_pktsize)
+        super().process_open(send_chan, send_window, send_pktsize, session)  # type: ignore[misc]
+
+    def process_open_confirmation(
+        self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket
+    ) -> None:
+        _bound_packets(send_pktsize)
+        super().process_open_confirmation(send_chan, send_window, send_pktsize, packet)  # type: ignore[misc]
+
+
+def _bound_packets(size: int) -> None:
+    if size < PACKET_LEAST:
+        raise asyncssh.ProtocolError(f"a channel that takes packets of {size} bytes: {PACKET_LEAST} are the least")
 
 
 class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
@@ -76,8 +192,16 @@ class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._close: SSHPacket | None = None
-        # Its table names functions, not methods: one that overrides would never be called.
-        self._packet_handlers = {**self._packet_handlers, MSG_CHANNEL_CLOSE: type(self)._process_close}
+        self._packet_handlers = {
+            **self._packet_handlers,
+            MSG_CHANNEL_CLOSE: type(self)._process_close,
+            MSG_CHANNEL_REQUEST: type(self)._process_request,
+        }
+
+    def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if len(self._request_queue) >= REQUESTS_MOST:
+            raise asyncssh.ProtocolError("too many requests that wait for an answer")
+        super()._process_request(pkttype, pktid, packet)
 
     def _process_close(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         """OpenSSH's client closes as soon as both sides have said that they have no more, and takes how it ended
@@ -172,8 +296,10 @@ class ServerLine(Quiet, asyncssh.SSHServerConnection):
         self._rekeyed = 0
         self._moved_at_rekey = 0
         self.moved: Callable[[], int] = int
-        # Its table names functions, not methods: one that overrides would never be called.
-        self._packet_handlers = {**self._packet_handlers, MSG_KEXINIT: type(self)._process_kexinit}
+        self._packet_handlers = {
+            **self._packet_handlers,
+            MSG_KEXINIT: type(self)._process_kexinit,
+        }
 
     # -- the key exchange ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ _AWKWARD = re.compile(_HIDDEN + rb"|\\|\A[\" ]|  | \Z| ->|\A->|\A\Z")
 """Not visible, or read as where a name ends."""
 _ESCAPED = re.compile(_HIDDEN + rb"|[\"\\]")
 _UNSEEN = re.compile(_HIDDEN)
-_OWN = {b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t", b'"': rb"\"", b"\\": rb"\\"}.get
+_ESCAPES = {bytes((byte,)): b"\\x%02x" % byte for byte in (*range(32), 127)} | {
+    b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t", b'"': rb"\"", b"\\": rb"\\",
+}  # fmt: skip
 
 
 def shown(name: bytes) -> bytes:
@@ -23,7 +25,7 @@ def shown(name: bytes) -> bytes:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    return _OWN(found[0]) or b"".join(b"\\x%02x" % byte for byte in found[0])
+    return _ESCAPES.get(found[0]) or b"".join(b"\\x%02x" % byte for byte in found[0])
 
 
 def said(text: bytes, most: int = 500) -> bytes:

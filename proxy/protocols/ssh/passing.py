@@ -18,9 +18,9 @@ from proxy.core.steps import Close, Forward, Observe, Recorded, Reply, Side, Ste
 from proxy.protocols.ssh.content import Hashed
 from proxy.protocols.ssh.ledger import Ledger
 from proxy.protocols.ssh.scp import ScpReader
-from proxy.protocols.ssh.screen import Observed, Screen
+from proxy.protocols.ssh.screen import NOT_SEEN, Observed, Screen
 from proxy.protocols.ssh.sftp import SftpReader
-from proxy.protocols.ssh.statements import finished, started
+from proxy.protocols.ssh.statements import finished, started, warning
 from proxy.protocols.ssh.upstream import TargetSide
 
 REFUSED = 255
@@ -268,5 +268,7 @@ class Passage(Pair):
 
 def observed(seq: int, seen: Observed) -> Note:
     """What was seen on the screen: never claimed to be exact."""
+    if seen.source == NOT_SEEN:
+        return warning(seq, seen.text)
     pairs = (("statement", seq), ("text", seen.text), ("source", seen.source), ("exit", seen.exit))
     return Note("command_observed", pairs)

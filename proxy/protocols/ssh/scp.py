@@ -22,6 +22,10 @@ from proxy.protocols.ssh.statements import finished, started, warning
 LINE_MOST = 16 * 1024
 DEPTH_MOST = 1000
 EXPECTED_MOST = 1000
+PATH_MOST = 4096
+"""Of a file's path as shown: each folder's is in those of all that is in it."""
+COMPLAINTS_MOST = 1000
+"""Files that the sender could not begin with: two bytes make two records of one."""
 _LINE = re.compile(rb"([CD])([0-7]{1,7}) ([0-9]{1,19}) ([^\n]+)")
 _TIMES = re.compile(rb"T[0-9]{1,20} [0-9]{1,9} [0-9]{1,20} [0-9]{1,9}")
 
@@ -53,6 +57,7 @@ class ScpReader:
         self._flow = Flow.INPUT if command.upload else Flow.OUTPUT
         self._verb = b"put" if command.upload else b"get"
         self._folders: list[bytes] = []
+        self._complaints = 0
         self._line = bytearray()  # of the sender, held
         self._file: _File | None = None  # its content comes, then one byte
         self._said = bytearray()  # an answer with a message
@@ -168,6 +173,9 @@ class ScpReader:
             self._break("a size or depth that cannot be")
             return
         path = self._path(name, folder)
+        if len(path) > PATH_MOST:
+            self._break("a path that cannot be")
+            return
         verb = self._verb if not folder else b"mkdir" if self._command.upload else b"list"
         file = _File(self._next_seq(), 0 if folder else size, folder)
         self._observe([started(file.seq, Via.SCP, b"%s %s" % (verb, path))])
@@ -203,8 +211,12 @@ class ScpReader:
             file.error = message
             self._expect(b"content", file)
             return
+        self._complaints += 1
+        if self._complaints > COMPLAINTS_MOST:
+            self._break("a sender that only complains")
+            return
         seq = self._next_seq()
-        text = b"%s %s" % (self._verb, shown(self._command.path))
+        text = b"%s %s" % (self._verb, shown(self._command.path[:PATH_MOST]))
         self._observe([started(seq, Via.SCP, text), finished(seq, Outcome.FAILED, b"error", message)])
 
     # -- the other side ------------------------------------------------------------------------------------------

@@ -4,6 +4,10 @@
 Never exact: an aid to find a place in a recording, and no more. What is typed without an echo is not shown, so it
 is not seen. A shell that marks its prompts (OSC 133 of FinalTerm, OSC 633 of VS Code) is believed before the screen
 is; whatever prints such marks is believed too.
+
+Both sides may send anything, as fast as they like, while all other sessions wait: every way is linear in what is
+fed, and what takes more work than terminals do is not looked at any more (``WORK_MOST``). Work is counted, not
+measured: a busy machine changes nothing.
 """
 
 import re
@@ -17,15 +21,26 @@ STRING_MOST = 8192
 ENTERS_MOST = 100
 LINES_MOST = 64
 """So many lines a press of Enter waits for its own, where it came before the last one's."""
+WORK_A_STEP = 4
+WORK_MOST = 500_000
+"""A unit is some 0.2 µs, and each byte that is fed takes one off: the echo of a key is 4, a sequence that moves a
+wide row some 100, a chunk of whole lines 4. So a screen takes about 0.1 s at once, then 0.2 s a MiB at most."""
+GAVE_UP = "the rest of this terminal is not looked at for commands: it takes too much work"
+"""Said with ``NOT_SEEN`` as the source."""
+NOT_SEEN = ""
 
 _TEXT = re.compile(rb"[ -~\x80-\xff]+")
 _CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
 """The beginning of a character whose end is still to come."""
+_BARE = re.compile(rb"\n+|\r+|\x08+|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]+")
+"""Controls of which many at once are as quick as one."""
+_HIDDEN = re.compile(rb"(?:[^\x1b]++|\x1b\[[0-?]{0,64}[ -/]{0,4}[@-gi-km-~])*+")
+"""What does not end the alternate screen."""
 _OUTPUT = re.compile(rb"(?:[^\x1b]++|\x1b\[[0-9;]{0,64}[mK])*+")
 """What changes nothing but the line it is in: text, colours, erasing to an end."""
 _CSI = re.compile(rb"\x1b\[([0-?]{0,64})([ -/]{0,4})")
 _STRING = re.compile(rb"\x1b[]P^_X][^\x07\x18\x1a\x1b]{0,%d}" % STRING_MOST)
-_KEYS = re.compile(rb"\x1b\[(?:[0-?]{0,64}[ -/]{0,4})|\x1bO|[^\x1b]|\x1b")
+_KEYS = re.compile(rb"\x1b\[(?:[0-?]{0,64}[ -/]{0,4})|\x1bO|\x1b|[\r\n]+|[^\x1b\r\n]+")
 _ALTERNATE = frozenset((b"?1049", b"?1047", b"?47"))
 _REPORTS = frozenset(b"RcnIOty")
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(\\))")
@@ -33,7 +48,8 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(\\))")
 
 class Observed(NamedTuple):
     """A command line that was probably typed: ``source`` is "screen", "osc133" or "osc633"; ``exit`` what the shell
-    said that it ended with, where it said so."""
+    said that it ended with, where it said so. With ``NOT_SEEN`` as the source it is none, but a word about what
+    follows."""
 
     text: str
     source: str
@@ -61,6 +77,9 @@ class Screen:
         self._enters: deque[tuple[str | None, int]] = deque()
         self._marks = Marks()
         self._found: list[Observed] = []
+        self._stop = 0  # in what is fed, where output that changes only its line ends
+        self._last = -1  # and the last line end before that
+        self._off = False
         self.resize(columns, rows)
 
     def resize(self, columns: int, rows: int) -> None:
@@ -70,7 +89,13 @@ class Screen:
 
     def feed_input(self, data: bytes) -> list[Observed]:
         """What the client typed, before it is passed on. Nothing is observed before the echo comes."""
-        for key, enter in self._keys.feed(data):
+        if self._off:
+            return []
+        self._found = []
+        self._paid(len(data))
+        keys = self._keys.feed(data)
+        self._line.work += WORK_A_STEP * len(keys)
+        for key, enter in keys:
             if self._alternate:
                 self._prompt = None
             elif not enter:
@@ -79,7 +104,9 @@ class Screen:
                 self._touch(key)
                 self._enters.append((self._prompt, 0))
                 self._prompt = None
-        return []
+        if self._line.work > WORK_MOST:
+            self._give_up()
+        return self._found
 
     def _touch(self, key: bool) -> None:
         if key and self._prompt is None and not self._enters:
@@ -87,13 +114,32 @@ class Screen:
 
     def feed_output(self, data: bytes) -> list[Observed]:
         """What the terminal shows: the commands that are observed by it."""
+        if self._off:
+            return []
         self._found = []
+        self._paid(len(data))
         data = self._rest + data if self._rest else data
         self._rest = b""
+        self._stop, self._last = 0, -1
         position, end = 0, len(data)
+        line = self._line
         while 0 <= position < end:
             position = self._next(data, position, end)
+            line.work += WORK_A_STEP
+            if line.work > WORK_MOST:
+                self._give_up()
+                break
         return self._found
+
+    def _paid(self, size: int) -> None:
+        self._line.work = max(0, self._line.work - size)
+
+    def _give_up(self) -> None:
+        self._found += [*self.finish(), Observed(GAVE_UP, NOT_SEEN)]
+        self._off = True
+        self._rest, self._known, self._prompt = b"", "", None
+        self._enters.clear()
+        self._line.cells.clear()
 
     def _next(self, data: bytes, position: int, end: int) -> int:
         """Deal with what is at ``position``: where it ends, or -1 where it is not whole and waits for more."""
@@ -105,8 +151,8 @@ class Screen:
                 self._rest = data[position:]
             return after
         if self._alternate:
-            after = data.find(b"\x1b", position)
-            return after if after >= 0 else end
+            hidden = _HIDDEN.match(data, position)
+            return hidden.end() if hidden is not None else end
         found = _TEXT.match(data, position)
         if found is None:
             return self._control(data, position)
@@ -130,30 +176,42 @@ class Screen:
 
     def _control(self, data: bytes, position: int) -> int:
         byte = data[position]
+        if byte == 9:
+            self._line.tab()
+            return position + 1
+        if byte in (11, 12):
+            self._line.fresh()
+            return position + 1
+        if byte == 10:
+            return self._line_end(data, position)
+        bare = _BARE.match(data, position)
+        stop = bare.end() if bare is not None else position + 1
         if byte == 13:
             self._line.move(0)
-        elif byte == 10:
-            last = self._nothing_to_see(data, position)
-            if last > position + 1:
-                self._line.fresh(0)  # of whole lines of output, only the last one's end matters
-                return last + 2
-            self._feed_line()
         elif byte == 8:
-            self._line.right(-1)
-        elif byte == 9:
-            self._line.tab()
-        elif byte in (11, 12):
-            self._line.fresh()
-        return position + 1
+            self._line.right(position - stop)
+        return stop
+
+    def _line_end(self, data: bytes, position: int) -> int:
+        last = self._nothing_to_see(data, position)
+        if last > position + 1:
+            self._line.fresh(0)  # of whole lines of output, only the last one's end matters
+            return last + 2
+        self._feed_line()
+        if self._enters or self._marks.typing or self._line.cells:
+            return position + 1
+        bare = _BARE.match(data, position)  # another one changes nothing
+        return bare.end() if bare is not None else position + 1
 
     def _nothing_to_see(self, data: bytes, start: int) -> int:
         """Where the last line of these ends of which none can be one that was typed; -1: there are none such."""
         if self._enters or self._marks.typing or len(self._line.cells) > self._line.columns:
             return -1
-        if data.find(b"\r\n", start + 1) < 0:
-            return -1
-        found = _OUTPUT.match(data, start)
-        return data.rfind(b"\r\n", start, found.end()) if found is not None else -1
+        if start >= self._stop:  # else what was found then still holds
+            found = _OUTPUT.match(data, start)
+            self._stop = found.end() if found is not None else start + 1
+            self._last = data.rfind(b"\r\n", start, self._stop)
+        return self._last
 
     def _feed_line(self) -> None:
         """The cursor goes to the next line: was this one typed?"""
@@ -180,6 +238,7 @@ class Screen:
             (each for each in (prompt, self._known) if each and each.strip() and text.startswith(each.rstrip())), ""
         )
         text = _kept(text[len(before.rstrip()) :])
+        self._line.work += len(text)
         if text:
             self._known = before or self._known
             self._found.append(Observed(text, "screen"))
@@ -300,8 +359,10 @@ class Screen:
         if self._alternate or text[:4] not in (b"133;", b"633;"):
             return
         before = self._line.before()
+        self._line.work += len(text)  # all of it may be escapes
         found = self._marks.mark(text.decode(errors="replace"), before)
         if found is not None:
+            self._line.work += len(found.text)
             self._found.append(found)
         if self._marks.typing:
             self._known = before
@@ -374,8 +435,10 @@ class Keys:
             stop = each.end() if each is not None else position + 1
             if data[position] != 27:
                 enter = data[position] in (10, 13) and not self._pasting
-                if enter or not found or found[-1] != (True, False):
-                    found.append((True, enter))
+                if enter:
+                    found += [(True, True)] * min(stop - position, ENTERS_MOST)
+                elif not found or found[-1] != (True, False):
+                    found.append((True, False))
                 position = stop
                 continue
             if stop == end and data[position : position + 2] in (b"\x1b[", b"\x1b", b"\x1bO"):

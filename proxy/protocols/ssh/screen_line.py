@@ -8,21 +8,29 @@ import re
 from unicodedata import category, east_asian_width
 
 CELLS_MOST = 4096
-_ASCII = re.compile(r"[ -~]+")
+COLUMNS_MOST = 1024
+"""A client may say any width; what changes a row costs as much as the row is wide."""
+CELLS_A_UNIT = 8
+WORK_A_CHARACTER = 3
+"""For one that is asked how wide it is."""
+_NARROW = re.compile("[\u0020-\u02ff\u0370-\u0482\u048a-\u0590\ufffd]+")
+"""Characters that each take one cell: of many, this need not be asked one by one."""
 
 
 class Line:
     """``at`` is where the next character goes. At a margin it goes to the next row, unless the cursor moves first
-    (``over``), as terminals do."""
+    (``over``), as terminals do. ``work`` grows by what was done, one for each ``CELLS_A_UNIT`` cells that were
+    moved."""
 
-    __slots__ = ("at", "cells", "columns", "insert", "over")
+    __slots__ = ("at", "cells", "columns", "insert", "over", "work")
 
     def __init__(self, columns: int) -> None:
-        self.columns = max(1, columns)
         self.cells: list[str] = []
         self.at = 0
         self.over = False
         self.insert = False
+        self.work = 0
+        self.resize(columns)
 
     @property
     def _row(self) -> int:
@@ -35,35 +43,55 @@ class Line:
 
     def text(self) -> str:
         """What stands in it, without the blanks at its end."""
+        self.work += len(self.cells) // CELLS_A_UNIT
         return "".join(self.cells).rstrip()
 
     def before(self) -> str:
         """What stands before the cursor."""
+        self.work += len(self.cells) // CELLS_A_UNIT
         return "".join(self.cells[: self.at])
 
     def put(self, text: str) -> None:
         """Characters that are shown."""
-        if not self.insert and _ASCII.fullmatch(text):
-            self._write(list(text))
+        position, end = 0, len(text)
+        while position < end:
+            run = _NARROW.match(text, position)
+            if run is not None:
+                self._narrow(list(run[0]))
+                position = run.end()
+                continue
+            self._other(text[position])
+            position += 1
+
+    def _narrow(self, cells: list[str]) -> None:
+        if not self.insert:
+            self._write(cells)
             return
-        for character in text:
-            if ord(character) < 0x300:
-                self._write([character])
-            elif category(character) in ("Mn", "Me", "Cf"):
-                last = min(self.at, len(self.cells)) - 1
-                if last >= 0 and len(self.cells[last]) < 8:
-                    self.cells[last] += character
-            elif east_asian_width(character) in "WF":
-                self._write([character, ""])
-            else:
-                self._write([character])
+        while cells:  # what is pushed out of a row is gone, so each row by itself
+            room = self.columns - self.at % self.columns
+            self._write(cells[:room])
+            cells = cells[room:]
+
+    def _other(self, character: str) -> None:
+        self.work += WORK_A_CHARACTER
+        if category(character) in ("Mn", "Me", "Cf"):
+            last = min(self.at, len(self.cells)) - 1
+            if last >= 0 and len(self.cells[last]) < 8:
+                self.cells[last] += character
+        elif east_asian_width(character) in "WF":
+            self._write([character, ""])
+        else:
+            self._write([character])
 
     def _write(self, cells: list[str]) -> None:
-        if self.at > len(self.cells):
-            self.cells += [" "] * (min(self.at, CELLS_MOST) - len(self.cells))
+        known = len(self.cells)
+        if self.at > known:
+            self.cells += [" "] * (min(self.at, CELLS_MOST) - known)
+            self.work += (len(self.cells) - known) // CELLS_A_UNIT
         if self.insert and self.at < len(self.cells):
             self.over = False
             self.blank_in(len(cells))
+        self.work += len(cells) // CELLS_A_UNIT
         self.cells[self.at : self.at + len(cells)] = cells
         del self.cells[CELLS_MOST:]
         self.at += len(cells)
@@ -104,7 +132,7 @@ class Line:
         self.cells.clear()
 
     def resize(self, columns: int) -> None:
-        self.columns = max(1, columns)
+        self.columns = max(1, min(columns, COLUMNS_MOST))
         self.over = False
 
     # -- changes of the row --------------------------------------------------------------------------------------
@@ -130,6 +158,7 @@ class Line:
         here, end = self.at - self.over, self._row + self.columns
         count = max(0, min(count, end - here))
         if here < len(self.cells):
+            self.work += (end - here) // CELLS_A_UNIT
             kept = self.cells[here : min(end, len(self.cells))]
             self.cells[here:end] = ([" "] * count + kept)[: end - here]
 
@@ -137,11 +166,13 @@ class Line:
         """Pull what follows in the row to the left."""
         here, end = self.at - self.over, self._row + self.columns
         count = max(0, min(count, end - here))
+        self.work += (end - here) // CELLS_A_UNIT
         rest = self.cells[here + count : end]
         more = len(self.cells) > end
         self.cells[here:end] = rest + [" "] * count if more else rest
 
     def _clear(self, start: int, stop: int) -> None:
+        self.work += (stop - start) // CELLS_A_UNIT
         if stop >= len(self.cells):
             del self.cells[start:]
         else:

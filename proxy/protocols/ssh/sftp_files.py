@@ -14,6 +14,9 @@ from proxy.protocols.ssh.statements import finished
 WAITING_MOST = 4096
 OPEN_MOST = 1024
 REPLIES_MOST = 512 * 1024
+PATH_KEPT = 1024
+"""Of a file's path as shown, for what is done with its handle: a request of 30 bytes makes a record with all of it.
+Its OPEN has the whole."""
 
 
 class OpenFile:
@@ -25,7 +28,7 @@ class OpenFile:
 
     def __init__(self, seq: int, path: bytes, main: Flow | None, room: Room) -> None:
         self.seq = seq
-        self.path = path
+        self.path = path if len(path) <= PATH_KEPT else path[: PATH_KEPT - 3] + b"..."
         self.main = main
         self.flows: dict[Flow, Pieces] = {}
         self.size = 0

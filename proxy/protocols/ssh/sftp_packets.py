@@ -12,6 +12,8 @@ from proxy.protocols.ssh.names import shown
 
 PACKET_MOST = 256 * 1024 + 1024
 HANDLE_MOST = 256
+PATH_MOST = 4096
+"""No file system that we know takes more of a path, or of an attribute's name."""
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)
@@ -40,6 +42,10 @@ _U64 = struct.Struct("!Q")
 
 class Malformed(ValueError):
     """The packet's inside is not what its type says."""
+
+
+class TooLong(ValueError):
+    """It may well be what its type says, but nobody needs it so long."""
 
 
 class Unsupported(ValueError):
@@ -74,10 +80,17 @@ class Fields:
         return self._bytes(self.u32())
 
     def path(self) -> bytes:
-        path = self.string()
+        path = self._named("a path")
         if b"\0" in path:
             raise Malformed("a path with a NUL byte")
         return path
+
+    def _named(self, what: str) -> bytes:
+        """A string that goes into a record."""
+        found = self.string()
+        if len(found) > PATH_MOST:
+            raise TooLong(f"{what} of more than {PATH_MOST} bytes")
+        return found
 
     def handle(self) -> bytes:
         handle = self.string()
@@ -99,7 +112,10 @@ class Fields:
             self.u32()
             changes.append(b"touch @%d" % self.u32())
         if flags & _EXTENDED_ATTRIBUTES:
-            changes += [b"set %s" % shown((self.string(), self.string())[0]) for _ in range(self._few())]
+            names = [(self._named("an attribute's name"), self.string())[0] for _ in range(self._few())]
+            if sum(map(len, names)) > PATH_MOST:
+                raise TooLong(f"attributes' names of more than {PATH_MOST} bytes")
+            changes += [b"set %s" % shown(each) for each in names]
         if flags & ~(_SIZE | _OWNER | _MODE | _TIMES | _EXTENDED_ATTRIBUTES):
             raise Malformed("attributes of a later version")
         return b", ".join(changes) or b"setstat"
@@ -141,7 +157,7 @@ def read_status(packet: bytes) -> tuple[int, bytes]:
 
 
 def asked(packet: bytes) -> Asked:
-    """What a whole request asks for. ``Malformed`` or ``Unsupported``."""
+    """What a whole request asks for. ``Malformed``, ``TooLong`` or ``Unsupported``."""
     fields = Fields(packet, 9)
     kind = packet[4]
     read = _REQUESTS.get(kind)

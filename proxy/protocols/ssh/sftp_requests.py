@@ -177,6 +177,9 @@ class Requests(Chunks):
         except packets.Malformed:
             self._malformed(position, whole, request)
             return
+        except packets.TooLong as error:
+            self._refuse(position, whole, request, packets.FAILURE, b"packet type %d" % kind, str(error))
+            return
         except packets.Unsupported as error:
             self._refuse(
                 position, whole, request, packets.OP_UNSUPPORTED, str(error).encode(), "not supported here"

@@ -1,17 +1,21 @@
 """asyncssh on a stream of the kernel: the line stays the kernel's, which counts, holds and closes it.
 
 What asyncssh writes in one turn of the loop leaves in one write. A peer that does not read is not read either, so
-that answers to its requests cannot pile up; and before the log-in it is heard only so far. Used by ``client_side``
-and ``upstream``; knows nothing of what is said.
+that answers to its requests cannot pile up, and what is for it waits where it came from (``congested``). Before the
+log-in it is heard only so far; and where what it said takes long, the rest waits for the next turn. Used by
+``client_side`` and ``upstream``; knows nothing of what is said.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from proxy.sessions.transport import Stream
 
 SLICE = 32 * 1024
 """asyncssh moves what is left of a chunk for each packet in it: smaller chunks are moved less."""
+TURN = 0.005
+"""Seconds of work from which what is left of a chunk waits until the others have had their turn."""
 
 
 class StreamTransport(asyncio.Transport):
@@ -31,6 +35,7 @@ class StreamTransport(asyncio.Transport):
         self._may_pass = may_pass
         self._most = most
         self._taken = 0
+        self._left = b""  # of the last chunk; while there is any, nothing is read
         self._protocol: asyncio.Protocol | None = None
         self._unsent: list[bytes] = []
         self._frozen = False
@@ -65,20 +70,47 @@ class StreamTransport(asyncio.Transport):
         if len(chunk) <= SLICE:
             protocol.data_received(chunk)
         else:
-            for start in range(0, len(chunk), SLICE):
-                if self._over or self._frozen:
-                    return
-                protocol.data_received(chunk[start : start + SLICE])
+            self._slices(protocol, chunk)
+
+    def _slices(self, protocol: asyncio.Protocol, chunk: bytes) -> None:
+        began = time.monotonic()
+        for start in range(0, len(chunk), SLICE):
+            if self._over or self._frozen:
+                return
+            if start and time.monotonic() - began > TURN:
+                self._left = chunk[start:]
+                self._stream.hold()
+                self._loop.call_soon(self._go_on)
+                return
+            protocol.data_received(chunk[start : start + SLICE])
+
+    def _go_on(self) -> None:
+        chunk, self._left = self._left, b""
+        if self._protocol is None or (self._may_pass is not None and not self._may_pass()):
+            return
+        self._slices(self._protocol, chunk)
+        self._read_on()
 
     def _ended(self, error: Exception | None) -> None:
+        self._left = b""
         if not self._over and self._protocol is not None:
             self._protocol.connection_lost(error or ConnectionResetError("the connection was closed"))
 
     def _drained(self) -> None:
-        if not self._frozen:
+        if self._protocol is not None and not self._over:
+            self._protocol.resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self._frozen or self._left or self._stream.congested):
             self._stream.release()
 
     # -- what asyncssh does --------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer takes less than it is sent."""
+        return self._stream.congested
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send at the end of this turn, together with what else is written in it."""

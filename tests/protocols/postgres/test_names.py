@@ -1,12 +1,14 @@
 """What a name stands for when SQL, and not the protocol, has changed it: a record that believed the last message
 could be made to show a harmless text for what ran. Each conversation is what PostgreSQL 15 answers."""
 
+import time
+
 import pytest
 
 from proxy.core.records import Outcome
 from proxy.protocols.postgres import messages as m
 from proxy.protocols.postgres.limits import Limits
-from proxy.protocols.postgres.names import ELSEWHERE
+from proxy.protocols.postgres.names import BACK_MOST, ELSEWHERE
 from tests.protocols.postgres.ladder import (
     BOUND,
     CLOSED,
@@ -238,3 +240,29 @@ def test_rows_of_a_portal_in_parts_are_each_their_own_records() -> None:
     ends = [(each.tag, each.rows, each.data_bytes) for each in talk.finished.values()]
     assert ends[1:] == [(b"", 3, 21), (b"SELECT 1", 1, 7)]
     assert [(each.seq, len(each.rows)) for each in talk.rows] == [(2, 2), (3, 1)]
+
+
+def test_a_name_that_stood_for_much_before_is_not_looked_at_from_the_beginning_each_time() -> None:
+    """Closes that are not answered, and then as many uses of the name: one read of each was a minute."""
+    taken = []
+    for number in (3000, 30_000):
+        talk = Talk(Limits(max_pending=1 << 20)).client(parse("a", "select 1"), SYNC).target(PARSED, READY)
+        talk.client(close("S", "a") * number, SYNC)
+        began = time.thread_time()
+        talk.client(bind("", "a") * number)
+        taken.append(time.thread_time() - began)
+    assert taken[1] < 40 * taken[0]
+
+
+def test_and_what_was_not_looked_at_is_not_believed() -> None:
+    talk = Talk().client(parse("a", "select 1"), SYNC).target(PARSED, READY)
+    for _ in range(BACK_MOST):
+        talk.client(close("S", "a"), SYNC)
+    talk.client(bind("", "a"), execute(), SYNC)
+    assert talk.started[-1].ref == 0 and b"not known" in talk.started[-1].text
+    talk = Talk().client(parse("a", "select 1"), SYNC).target(PARSED, READY)
+    talk.client(bind("p", "a"), SYNC)
+    for _ in range(BACK_MOST):
+        talk.client(close("P", "p"), SYNC)
+    talk.client(bind("p", "a"), SYNC, execute("p"), SYNC)
+    assert b"prepared elsewhere" in talk.started[-1].text

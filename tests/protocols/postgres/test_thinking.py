@@ -9,6 +9,7 @@ from proxy.core.records import Outcome
 from proxy.core.steps import Forward, Recorded, Side, Step, Think
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
+from proxy.protocols.postgres.redact import PIECE, sensitive
 from tests.protocols.postgres.ladder import ONE_ROW, SYNC, Talk, bind, execute, parse, query
 from tests.protocols.postgres.ladder import complete as completed
 
@@ -92,3 +93,26 @@ def test_what_one_message_holds_of_such_is_bounded_and_little_is_kept_of_the_res
     assert len(started.text) <= limits.think_text
     assert started.text_length == len(many * 2)
     assert talk.outcomes == [(1, Outcome.DENIED)]
+
+
+@pytest.mark.parametrize(
+    "text", ['prepare "{}" as select 1', 'deallocate "{}"', "close {}", 'declare "{}" cursor for select 1']
+)
+def test_a_name_that_would_take_long_to_read_is_refused(text: str) -> None:
+    """It is looked at again and again, on the loop: 15 MiB of quotes were three seconds."""
+    long = '""' * 20_000 if '"' in text else "a" * 40_000
+    for message in (query, lambda text: parse("p", text)):
+        talk = Talk().client(message(text.format(long)))
+        assert talk.outcomes == [] or talk.outcomes[0][1] is not Outcome.DONE
+        assert text.format(long).encode() not in talk.to_target
+        shown = Talk().client(message(text.format("a" * 2000)))
+        assert text.format("a" * 2000).encode() in shown.to_target
+
+
+def test_a_long_text_is_searched_in_pieces_and_nothing_is_lost_between_them() -> None:
+    for word in (b"password", b"scram-sha-256", b"authorization:", b" program ", b"private_key"):
+        for at in (*range(PIECE - len(word) - 2, PIECE + 2), 3 * PIECE - 5):
+            text = bytearray(b"select x, " + b"y" * 4 * PIECE + b" from cr")
+            text[at : at + len(word)] = word
+            assert sensitive(bytes(text)), (word, at)
+    assert not sensitive(b"select x, " + b"y" * 4 * PIECE + b" from cr")

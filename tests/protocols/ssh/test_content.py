@@ -84,3 +84,16 @@ def test_too_many_runs_are_counted() -> None:
     notes = [each for each in records if isinstance(each, Note)]
     assert len(notes) == 1 and notes[0].kind == "warning"
     assert len(records) == RUNS_MOST + 1
+
+
+def test_pieces_of_a_byte_are_not_free() -> None:
+    room = Room()
+    files = [Pieces(1, 0, room) for _ in range(200)]
+    for pieces in files:
+        pieces.expect(0)
+        for n in range(WAITING_PIECES):
+            pieces.add(1 + n * 2, b"x")
+    assert sum(len(pieces._waiting) for pieces in files) <= WAITING_BYTES // 256
+    for pieces in files:
+        pieces.finish()
+    assert room.held == 0

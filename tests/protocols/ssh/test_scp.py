@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.core.records import Content, Note, Outcome, Record, StatementFinished, StatementStarted
 from proxy.core.steps import Forward, Observe, Reply, Side, Tell
 from proxy.protocols.ssh.commands import scp_command
-from proxy.protocols.ssh.scp import ScpReader
+from proxy.protocols.ssh.scp import COMPLAINTS_MOST, PATH_MOST, ScpReader
 
 CLIENT, TARGET = Side.CLIENT, Side.TARGET
 Turn = tuple[Side, bytes]
@@ -190,3 +190,24 @@ def test_whatever_comes_passes_in_order(turns: list[Turn]) -> None:
     for side in (CLIENT, TARGET):
         sent = b"".join(each for who, each in turns if who is side)
         assert sent.startswith(bytes(talk.passed[side])) and len(sent) - len(talk.passed[side]) < 16 * 1024
+
+
+def test_folders_in_folders_cost_what_they_are_long() -> None:
+    """Each has all that are above it in its path: a thousand of 16 KiB were 8 GiB."""
+    talk = Talk(b"scp -r -t /up", [(CLIENT, b"D0755 0 " + b"n" * 1000 + b"\n") for _ in range(900)])
+    assert talk.reader.broken and sum(map(len, talk.reader._folders)) < 4 * PATH_MOST
+    assert len(talk.passed[CLIENT]) == 900 * 1009
+    (note,) = (each for each in talk.records if isinstance(each, Note))
+    assert "a path that cannot be" in str(note.data)
+
+
+def test_complaints_are_counted() -> None:
+    """Two bytes make two records, with the command's path in them."""
+    talk = Talk(b"scp -t /" + b"a" * 4000, [(CLIENT, b"\x01\n" * 100_000)])
+    assert talk.reader.broken and len(talk.began) == COMPLAINTS_MOST
+    assert talk.passed[CLIENT] == b"\x01\n" * 100_000
+
+
+def test_a_command_line_longer_than_scps_is_a_command() -> None:
+    assert scp_command(b"scp -t /" + b"a" * 8000) is not None
+    assert scp_command(b"scp -t /" + b"a" * 9000) is None

@@ -5,6 +5,7 @@ import pty
 import select
 import signal
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.protocols.ssh.screen import ENTERS_MOST, STRING_MOST, TEXT_MOST, Observed, Screen
+from proxy.protocols.ssh import screen as screens
+from proxy.protocols.ssh.passing import observed
+from proxy.protocols.ssh.screen import (
+    ENTERS_MOST,
+    GAVE_UP,
+    NOT_SEEN,
+    STRING_MOST,
+    TEXT_MOST,
+    WORK_MOST,
+    Observed,
+    Screen,
+)
 
 
 class Bash:
@@ -294,3 +306,98 @@ PARTS = st.one_of(
 def test_any_cut_gives_the_same(turns: list[tuple[str, bytes]], size: int, columns: int) -> None:
     whole = [("in", b"x\r") if not data else (who, data) for who, data in turns]
     assert play(*whole, columns=columns, size=size) == play(*whole, columns=columns)
+
+
+# -- what takes long ---------------------------------------------------------------------------------------------
+
+WIDE = b"x" * 4095
+HOSTILE = {
+    "bare line ends": (b"", b"\n"),
+    "bare line ends before an odd escape": (b"", b"\n"),
+    "bare lines": (b"", b"y\n"),
+    "lines and escapes": (b"", b"\n\x1bM"),
+    "insert": (WIDE + b"\r", b"\x1b[@"),
+    "delete": (WIDE + b"\r", b"\x1b[P"),
+    "erase": (WIDE, b"\x1b[1K"),
+    "insert mode": (WIDE + b"\x1b[4h", b"xx\r"),
+    "far to the right": (b"", b"\x1b[4095Cx\r\x1b[2K"),
+    "marks": (WIDE, b"\x1b]133;B\x07"),
+    "told command lines": (b"", b"\x1b]633;E;" + b"\\x41" * 1000 + b"\x07\x1b]633;C\x07\x1b]633;D\x07"),
+    "characters of many bytes": (b"", "語\u0301".encode()),
+    "no characters at all": (b"", b"\xff\x00"),
+    "backspaces": (b"", b"x\b"),
+    "hidden": (b"\x1b[?1049h", b"\x1b\x1b[m"),
+}
+
+
+def taken(name: str, size: int) -> tuple[float, int]:
+    """Seconds and units of work for so many bytes of it, without a bound."""
+    before, each = HOSTILE[name]
+    end = b"\x1b(0\r\n" if "odd" in name else b""
+    data = (each * (size // len(each))) + end
+    best, work = 9.0, 0
+    for _ in range(3):
+        screen = Screen(4096, 24)
+        screen.feed_output(before)
+        began = time.thread_time()
+        screen.feed_output(data)
+        best, work = min(best, time.thread_time() - began), screen._line.work
+    return best, work
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_ten_times_as_much_takes_ten_times_as_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screens, "WORK_MOST", 1 << 60)
+    (little, work), (much, more) = taken(name, 16 * 1024), taken(name, 160 * 1024)
+    assert more <= 12 * max(work, 1000)
+    assert much <= 30 * max(little, 0.0001)  # squared would be a hundred times
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_output_holds_the_loop(name: str) -> None:
+    before, each = HOSTILE[name]
+    screen = Screen(4096, 24)
+    found = screen.feed_output(before)
+    for _ in range(200):
+        found += screen.feed_output(each * (32 * 1024 // len(each)))
+        assert screen._line.work < WORK_MOST + 10_000
+    assert [each for each in found if each.source == NOT_SEEN] in ([], [Observed(GAVE_UP, NOT_SEEN)])
+
+
+def test_lines_that_wait_for_a_press_of_enter_are_bounded_too() -> None:
+    screen = Screen(1, 24)
+    found = screen.feed_output(b"x" * 4096)
+    for _ in range(100):
+        found += screen.feed_input(b"\r" * 100) + screen.feed_output(b"\n" * 4096 + b"x" * 4096)
+    assert screen._line.work < WORK_MOST + 10_000
+
+
+def test_a_screen_that_gave_up_says_so_once_and_with_it_what_ran() -> None:
+    screen = Screen(80, 24)
+    screen.feed_output(b"\x1b]133;A\x07$ \x1b]133;B\x07")
+    screen.feed_input(b"yes\r")
+    found = screen.feed_output(b"yes\r\n\x1b]133;C\x07")
+    while not found:
+        found = screen.feed_output(b"y\n" * 10_000)
+    assert found == [Observed("yes", "osc133"), Observed(GAVE_UP, NOT_SEEN)]
+    assert not screen.feed_output(b"\r\n$ ") and not screen.feed_input(b"id\r")
+    assert not screen.feed_output(b"id\r\n") and not screen.finish()
+    assert observed(7, found[-1]).kind == "warning"
+
+
+def test_much_output_of_lines_and_much_typing_are_no_work() -> None:
+    screen = Screen(80, 24)
+    for _ in range(1000):
+        screen.feed_output(b"\x1b[1mfile\x1b[0m  \xc3\xa4nother one\r\n" * 1000 + b"$ ")
+        screen.feed_input(b"l")
+        screen.feed_output(b"l")
+        screen.feed_input(b"s")
+        screen.feed_output(b"s")
+        screen.feed_input(b"\r")
+        assert screen.feed_output(b"\r\n") == [Observed("ls", "screen")]
+    assert screen._line.work < 1000
+
+
+def test_many_keys_at_once() -> None:
+    turns = [("out", b"$ "), ("in", b"i"), ("out", b"i"), ("in", b"d" * 100_000), ("out", b"d")]
+    assert [each.text for each in play(*turns, ("in", b"\r\r\r"), ("out", b"\r\n"))] == ["id"]

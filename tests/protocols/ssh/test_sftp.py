@@ -245,3 +245,55 @@ def test_a_cut_ends_all_that_is_open_in_order() -> None:
     ends = [(each.seq, each.outcome) for each in last if isinstance(each, StatementFinished)]
     assert ends == [(1, Outcome.CUT), (2, Outcome.CUT), (3, Outcome.CUT)] and len(last) == 4
     assert not talk.reader.finish(Outcome.CUT) and not talk.reader.running()
+
+
+LONG = b"/" + b"\x01" * packets.PATH_MOST
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        opening(7, LONG, 1),
+        on(packets.OPENDIR, 7, LONG),
+        on(packets.STAT, 7, LONG),
+        on(packets.RENAME, 7, b"/a", LONG),
+        on(packets.SYMLINK, 7, LONG, b"/a"),
+        packet(packets.MKDIR, 7, text(LONG), u32(0)),
+        packet(packets.SETSTAT, 7, text(LONG), u32(4), u32(0o644)),
+        packet(packets.MKDIR, 7, text(b"/d"), u32(0x80000000), u32(1), text(LONG), text(b"")),
+        packet(
+            packets.MKDIR,
+            7,
+            text(b"/d"),
+            u32(0x80000000),
+            u32(9),
+            *(text(b"n" * 999) + text(b"") for _ in range(9)),
+        ),
+        extended(7, b"posix-rename@openssh.com", text(LONG), text(b"/b")),
+        extended(7, b"expand-path@openssh.com", text(LONG)),
+    ],
+)
+def test_a_path_longer_than_paths_are_is_refused_in_its_own_words(request_: bytes) -> None:
+    talk = Talk([*HELLO, (CLIENT, request_ + on(packets.STAT, 8, b"/a"))])
+    ((seq, outcome, _, error),) = talk.ended
+    assert (seq, outcome) == (1, Outcome.DENIED) and b"of more than 4096 bytes" in error
+    assert talk.passed[CLIENT] == INIT + on(packets.STAT, 8, b"/a") and not talk.closed
+    assert talk.to_client[len(VERSION) :] == packets.status(7, packets.FAILURE, "tidegate: " + error.decode())
+    assert talk.began == [b"packet type %d" % request_[4], b"stat /a"]
+
+
+def test_the_longest_path_is_recorded_whole_and_what_is_done_with_it_in_short() -> None:
+    path = b"/" + b"\x01" * 4000
+    talk = Talk([*opened(path, 1), (CLIENT, extended(2, b"fsync@openssh.com", text(b"h0")))])
+    whole, short = talk.began
+    assert whole == b'get "/' + rb"\x01" * 4000 + b'"'
+    assert len(short) < 1100 and short.endswith(b"...")
+
+
+def test_open_files_with_long_paths_cost_little() -> None:
+    talk = Talk(HELLO)
+    for number in range(OPEN_MOST):
+        talk.say([(CLIENT, opening(1, b"\x01" * packets.PATH_MOST, 1)), (TARGET, handle(1, b"%d" % number))])
+    talk.records.clear()
+    kept = sum(len(each.path) for each in talk.reader._table.handles.values())
+    assert kept <= OPEN_MOST * 1024 and len(talk.reader._table.handles) == OPEN_MOST
