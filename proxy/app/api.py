@@ -144,6 +144,7 @@ def services_of(foundation: Foundation, changes: Changes) -> Services:
         head_keys=foundation.heads.public,
         reload=changes.reload,
         rotate_keys=changes.rotate,
+        rotate_targets=changes.rotate_targets,
         facts=lambda: facts(configured),
     )
 

@@ -232,7 +232,7 @@ class Worker:
         if item.kind is FeedKind.RELOADED:  # the same digest too: a secret or a certificate may be another
             self._reload()
         elif item.kind is FeedKind.KEYS:
-            self._foundation.keys.reload()
+            self._foundation.reload_keys()
 
     def _reload(self) -> None:
         """Read the configuration again; sessions that it no longer allows end."""

@@ -85,6 +85,25 @@ def test_a_certificate_is_for_its_key_and_its_account_alone(box: SshGateway, tmp
     assert replace(door, key=other.key).ssh("true").returncode == 255
 
 
+def test_a_certificate_outlives_the_rotation_of_what_signed_it(box: SshGateway) -> None:
+    door = box.certified_door(box.ssh_grant())
+    box.call("POST", "/v1/keys/rotate", user="dave")
+    assert door.ssh("echo in").stdout == b"in\n"
+    assert box.certified_door(box.ssh_grant()).ssh("echo in").stdout == b"in\n"
+
+
+def test_a_host_that_believes_the_next_authority_is_entered_by_it(box: SshGateway) -> None:
+    assert box.target is not None
+    made = box.call("POST", "/v1/keys/targets", user="dave")
+    believed = box.target.authorities
+    with believed.open("a") as file:
+        file.write(made["targets_next"] + "\n")
+    box.call("POST", "/v1/keys/targets", {"switch": True}, user="dave")
+    old = made["targets"].split()[1]
+    believed.write_text("".join(line for line in believed.read_text().splitlines(keepends=True) if old not in line))
+    until(lambda: box.door("certified").ssh("echo in").stdout == b"in\n")
+
+
 def test_nobody_is_certified_for_the_grant_of_another(box: SshGateway) -> None:
     with pytest.raises(Refused):
         box.certified_door(box.ssh_grant(), user="eve")
