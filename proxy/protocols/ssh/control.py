@@ -18,8 +18,8 @@ import asyncssh
 from proxy.core.records import Note
 from proxy.protocols.ssh.conversation import SshConversation
 
-POLITE = 0.15
-"""Seconds for the signals that SSH has a message for."""
+POLITE = 0.05
+"""Seconds for the signals that SSH has a message for: enough for what ends by them."""
 HANG_UP = 0.4
 """Seconds a process has after HUP until it is killed."""
 ERRAND = 0.6
