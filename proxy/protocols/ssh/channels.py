@@ -6,6 +6,7 @@ Nothing is opened at the target before it is recorded. A client's request is ans
 it; what the client says meanwhile waits in asyncssh's channel, its end too.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ SFTP = "sftp"
 
 
 class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
-    """A shell, a command or sftp. The client's callbacks; ``TargetEnd`` has the target's."""
+    """A shell, a command or sftp. The client's callbacks; ``TargetEnd`` has the target's. ``taken``: whether the
+    target has delivered a HUP, once it has answered; it does not for root, nor where a command is forced."""
 
     client: ServerChannel
 
@@ -39,6 +41,7 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         self._begun = False
         self._signals = True
         self._hung_up = False
+        self.taken: asyncio.Future[bool] | None = None
 
     # -- what the client asks for --------------------------------------------------------------------------------
 
@@ -212,13 +215,34 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
     def hang_up(self) -> None:
         """HUP, as a terminal that goes away would; sftp ends with its input. How it ended is still told after the
         channel is closed on our side (OpenSSH does so)."""
-        target = self.target
-        if target is None or self._hung_up:
-            return
+        if self._tell_to_hang_up():
+            self.target.close()
+
+    def stop(self) -> None:
+        """As ``hang_up``; the channel of a command stays open for ``kill``. A terminal's is closed, which hangs up
+        on all that runs there."""
+        if self._tell_to_hang_up():
+            self.target.forget_unsent()
+            if self.taken is None or self.terminal is not None:
+                self.target.close()
+            else:
+                self.target.write_eof()
+                self.target.resume_reading()  # its end comes behind what was not read
+
+    def kill(self) -> None:
+        if self.target is not None and not self.target.is_closing():
+            if self.taken is not None:
+                self.target.signal("KILL")
+            self.target.close()
+
+    def _tell_to_hang_up(self) -> bool:
+        """Whether there is still something to tell."""
+        if self.target is None or self._hung_up:
+            return False
         self._hung_up = True
         if self._signals and self.exit is None:
-            target.send_signal("HUP")
-        target.close()
+            self.taken = self.target.signal("HUP")
+        return True
 
 
 class TargetEnd(asyncssh.SSHClientSession[bytes]):

@@ -37,7 +37,7 @@ SHOWN = 0.01
 
 
 class SshConversation:
-    """``allowance``: what the account may do."""
+    """``allowance``: what the account may do; ``pairs``: the channels that are open."""
 
     def __init__(
         self, session: Session, ledger: Ledger, client: ClientSide, target: TargetSide, allowance: SshAllowance
@@ -52,10 +52,10 @@ class SshConversation:
         self._words = "the target closed the connection"
         self._session = session
         self._client = client
-        self._allowance = allowance
+        self.allowance = allowance
         account = session.admission.account.name if session.admission else ""
         self.decided = partial(decided, session, allowance, account)
-        self._pairs: set[Pair] = set()
+        self.pairs: set[Pair] = set()
         self._frozen = False
         self._tasks: asyncio.TaskGroup | None = None
         self._quiet = asyncio.Event()
@@ -74,18 +74,18 @@ class SshConversation:
         self._client.visitor.inside = self
 
     def running(self) -> bool:
-        return any(each.running() for each in self._pairs)
+        return any(each.running() for each in self.pairs)
 
     def activity(self) -> tuple[int, bool]:
         """What went through channels: keepalives are nobody's doing. A shell at its prompt is no work, and neither
         is a connection that is open."""
-        work = any(each.running() and not each.waits for each in self._pairs)
+        work = any(each.running() and not each.waits for each in self.pairs)
         return self.ledger.moved, work
 
     def stop(self) -> None:
         """HUP for every process."""
-        for each in list(self._pairs):
-            each.hang_up()
+        for each in list(self.pairs):
+            each.stop()
         self.target.transport.flush()
 
     def warn(self, text: str, hint: str) -> bool:
@@ -107,7 +107,7 @@ class SshConversation:
         self.ledger.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
         self.muted = self.cut = True
         self._words = words
-        for each in list(self._pairs):
+        for each in list(self.pairs):
             if isinstance(each, SessionPair) and not each.client_gone:
                 each.say(words)
                 each.client.exit(REFUSED)
@@ -135,7 +135,7 @@ class SshConversation:
     def left(self, outcome: Outcome) -> Sequence[Record]:
         # What still waits for the target's answer would wait for ever: nobody reads the line any more.
         asyncio.get_running_loop().call_later(ABORTED, self.target.line.abort)
-        records = [record for each in self._pairs for record in each.finish(outcome)]
+        records = [record for each in self.pairs for record in each.finish(outcome)]
         for record in records:
             self.ledger.count(record)
         return records
@@ -146,12 +146,12 @@ class SshConversation:
         """A channel on which something may be started."""
         self._bound()
         channel = line.channel()
-        pair = SessionPair(self, channel, self._allowance.environment)
+        pair = SessionPair(self, channel, self.allowance.environment)
         channel.refused = self.ledger.denied
         channel.environment = pair.variable
         channel.end_of_write = pair.reader_gone
         channel.awaited = pair.awaited
-        self._pairs.add(pair)
+        self.pairs.add(pair)
         return channel, pair
 
     def tunnel_opened(self, line: ServerLine, to: tuple[str, int], of: tuple[str, int]) -> Any:
@@ -159,20 +159,20 @@ class SshConversation:
         self._bound()
         channel = line.tcp_channel()
         pair = TunnelPair(self, channel)
-        self._pairs.add(pair)
+        self.pairs.add(pair)
         return channel, self._tunnelled(pair, to, of)
 
     async def _tunnelled(self, pair: TunnelPair, to: tuple[str, int], of: tuple[str, int]) -> TunnelEnd:
         try:
             return await pair.open(to, of)
         except asyncssh.ChannelOpenError:
-            self._pairs.discard(pair)
+            self.pairs.discard(pair)
             raise
 
     def _bound(self) -> None:
         if self._frozen:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the session has ended")
-        if sum(not each.client_gone for each in self._pairs) >= CHANNELS_MOST:
+        if sum(not each.client_gone for each in self.pairs) >= CHANNELS_MOST:
             self.ledger.denied("channel", f"more than {CHANNELS_MOST} at once")
             why = f"no more than {CHANNELS_MOST} channels at once"
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
@@ -201,13 +201,13 @@ class SshConversation:
             self.ledger.failed(error)
 
     def over(self, pair: Pair) -> None:
-        self._pairs.discard(pair)
+        self.pairs.discard(pair)
         self._look()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _shells(self) -> Sequence[SessionPair]:
-        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.target]
+        return [each for each in self.pairs if isinstance(each, SessionPair) and each.terminal and each.target]
 
     def _look(self) -> None:
         if self.running():

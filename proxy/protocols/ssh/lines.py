@@ -141,6 +141,19 @@ class ClientChannel(Swift, asyncssh.SSHClientChannel[bytes]):
         """Say that nobody reads any more, so that the command gets SIGPIPE."""
         self._send_request(b"eow@openssh.com")
 
+    def forget_unsent(self) -> None:
+        """What waits for the target's window is not sent any more."""
+        self._send_buf.clear()
+        self._send_buf_len = 0
+
+    def signal(self, name: str) -> "asyncio.Future[bool]":
+        """Send a signal (RFC 4254, 6.9) and ask whether it was delivered."""
+        answer: asyncio.Future[bool] = self._loop.create_future()
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting
+        self._request_waiters.append(answer)
+        self._send_request(b"signal", String(name), want_reply=True)
+        return answer
+
 
 class TcpChannel(Swift, asyncssh.SSHTCPChannel[bytes]):
     """A forwarded connection, on either side."""

@@ -165,6 +165,13 @@ class Pair:
         if self.target is not None:
             self.target.close()
 
+    def stop(self) -> None:
+        """The same because the session is cut: what the client said, but was not passed on, is not either."""
+        self.hang_up()
+
+    def kill(self) -> None:
+        """For what did not stop."""
+
 
 class Passage(Pair):
     """What a session channel passes: a terminal, a transfer that is read along, or bytes."""

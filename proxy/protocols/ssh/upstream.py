@@ -29,18 +29,20 @@ PLAIN = tuple(each for each in lines.SIGNATURES if not each.startswith("sk-"))
 
 @dataclass(frozen=True, slots=True)
 class TargetSide:
-    """A target that let the gateway in. ``forced``: it is known to run one command for the account, whatever is
-    asked for."""
+    """A target that let the gateway in as ``user``. ``forced``: it is known to run one command for that one,
+    whatever is asked for."""
 
     line: TargetLine
     transport: StreamTransport
     watcher: "Watcher"
+    user: str
     forced: bool
 
-    @property
-    def commands(self) -> bool:
-        """Whether a command of the gateway's own would be run as it is."""
-        return not (self.forced or self.watcher.forced or self.watcher.closed)
+    def runs_commands(self) -> bool:
+        """Whether a command of the gateway's own would be run as it is, by all that is known."""
+        software = str(self.line.get_extra_info("server_version", ""))
+        known = software.startswith(("SSH-2.0-OpenSSH_", "SSH-2.0-dropbear"))
+        return known and not (self.forced or self.watcher.forced or self.watcher.closed)
 
     def disconnect(self) -> None:
         """Goodbye, politely; the line itself is the kernel's to close."""
@@ -166,7 +168,7 @@ async def log_in(
         await watcher.logged_in
     except (asyncssh.Error, OSError) as error:
         raise _unreachable(error, reached) from None
-    return TargetSide(line, transport, watcher, login.forced_command)
+    return TargetSide(line, transport, watcher, admission.account.name, login.forced_command)
 
 
 def _keys_of(credential: SshCredential, admission: Admission, keys: SshKeys, forwards: bool) -> Any:

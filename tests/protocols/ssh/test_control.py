@@ -9,12 +9,11 @@ import pytest
 from proxy.protocols.ssh.control import CONNECTIONS, TELL
 
 PROJECT = Path(__file__).parents[3]
-COMMAND = TELL.format(servers="|".join(CONNECTIONS), signal="HUP")
 
 
 def beside(name: str, *more: str, within: tuple[str, ...] = ()) -> str:
     """What became of the process beside the command, under a parent of that name."""
-    line = [*within, sys.executable, "-m", "tests.protocols.ssh.beside", name, COMMAND, *more]
+    line = [*within, sys.executable, "-m", "tests.protocols.ssh.beside", name, TELL, *more]
     done = subprocess.run(line, cwd=PROJECT, capture_output=True, timeout=40, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
@@ -40,5 +39,5 @@ def test_init_has_the_whole_host_for_children() -> None:
 
 def test_a_shell_takes_it_as_one_line() -> None:
     """The account's own shell reads it first: in csh a quoted line must not be broken."""
-    assert "\n" not in COMMAND
-    assert COMMAND.count("'") == 2
+    assert "\n" not in TELL
+    assert TELL.count("'") == 2

@@ -49,7 +49,7 @@ async def test_what_was_held_does_not_pass_after_the_cut(world: World, says: Sid
         source, sink = (near, far) if says is Side.CLIENT else (far, near)
         (session,) = world.services.registry
         conversation: SshConversation = session.relaying
-        (pair,) = conversation._pairs
+        (pair,) = conversation.pairs
         source.channel.write(MUCH)
         held, full = (pair.client, pair.target) if says is Side.CLIENT else (pair.target, pair.client)
         await until(lambda: is_held(pair, says) and bool(held._recv_buf))

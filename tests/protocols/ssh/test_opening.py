@@ -98,7 +98,7 @@ async def test_what_is_asked_for_when_all_is_over_does_not_begin(world: World) -
             await line.create_session(asyncssh.SSHClientSession, "slow")
             (session,) = world.services.registry
             conversation: SshConversation = session.relaying
-            (pair,) = conversation._pairs
+            (pair,) = conversation.pairs
             late: Any = conversation.session_opened(conversation._client.line)[1]
             session.end(EndReason.GRANT_REVOKED, "by dave")
             await line.wait_closed()
