@@ -18,6 +18,7 @@ from proxy.adapters.feed import open_feed
 from proxy.adapters.keys import cluster_secret
 from proxy.adapters.learnt_hosts import FileLearntHosts
 from proxy.adapters.metrics import Prometheus
+from proxy.app import collector
 from proxy.app.foundation import (
     VERSION,
     Configured,
@@ -219,6 +220,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._kernel.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._log.info("serving", listeners=[str(each.address) for each in configured.config.listeners])
+        collector.settle()
         await self._kernel.run()
         with contextlib.suppress(Unavailable):
             await self._presence.leave()

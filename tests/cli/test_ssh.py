@@ -1,6 +1,7 @@
 """SSH from the command line: key, certificate, ssh_config as stock ssh reads it, the client that connect runs."""
 
 import asyncio
+import errno
 import json
 import os
 import shlex
@@ -183,6 +184,19 @@ def test_as_json_and_by_the_long_way(alice: Alice) -> None:
         assert 500 < told["expires_in"] <= 600
     assert Path(told["certificate"]).name == "box-cert.pub"
     assert (alice.folder / "ops@box-cert.pub").exists()
+
+
+def test_no_private_key_is_left_where_there_are_no_hard_links(
+    alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    folder = ssh.Folder(os.environ)
+    key = folder.public_key()
+    assert [each.name for each in alice.folder.iterdir()] == ["id_ed25519"]
+    assert folder.public_key() == key
 
 
 def test_many_at_once_make_one_key(alice: Alice) -> None:

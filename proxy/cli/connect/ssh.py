@@ -64,9 +64,15 @@ class Folder:
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         beside = self.path / f".id.{secrets.token_hex(4)}"
         write_private(beside, made.decode())
-        with suppress(FileExistsError):
+        try:
             os.link(beside, self.key)
-        beside.unlink()
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not self.key.exists():
+                beside.replace(self.key)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def believe(self, lines: Sequence[str]) -> None:
         """Believe these authorities, and no other host key."""
