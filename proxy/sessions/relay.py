@@ -275,12 +275,12 @@ class Relay:
     def _client_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.CLIENT, error):  # many clients leave without a word once the target has ended
             reason = self._halves[0] if self._halves else EndReason.CLIENT_CLOSED
-            self.broken = isinstance(error, BROKEN)
+            self.broken |= isinstance(error, BROKEN)
             self._ended(reason, str(error) if error else "")
 
     def _target_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.TARGET, error):
-            self.broken = isinstance(error, BROKEN)
+            self.broken |= isinstance(error, BROKEN)
             self._lose_target()
             self._ended(EndReason.TARGET_CLOSED, str(error) if error else "")
 
