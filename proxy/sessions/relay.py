@@ -26,6 +26,8 @@ LINGER = 60.0
 """Seconds in which something must move once one side has ended, or the other is taken to have nothing to say."""
 STALL = 0.1
 """Seconds after which a chunk of the client is forwarded only when ``may_forward`` has said so again."""
+BROKEN = (ConnectionError, TimeoutError)
+"""Of a line. A peer that only says no close_notify has closed it: too many programs never do."""
 
 
 class Hold(IntFlag):
@@ -56,6 +58,7 @@ class Relay:
         self.inspector = inspector
         self.statements = 0
         self.outcomes = [0] * len(Ending)
+        self.broken = False
         self.decide: Callable[[Action], Awaitable[Decision]] | None = None
         self.durable = False
         self.thinking: Executor | None = None
@@ -272,10 +275,12 @@ class Relay:
     def _client_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.CLIENT, error):  # many clients leave without a word once the target has ended
             reason = self._halves[0] if self._halves else EndReason.CLIENT_CLOSED
+            self.broken |= isinstance(error, BROKEN)
             self._ended(reason, str(error) if error else "")
 
     def _target_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.TARGET, error):
+            self.broken |= isinstance(error, BROKEN)
             self._lose_target()
             self._ended(EndReason.TARGET_CLOSED, str(error) if error else "")
 

@@ -23,7 +23,8 @@ TLS_HANDSHAKE = b"\x16"
 
 class Line:
     """``sessions.services.TargetControl``: the connection is all there is of a session on the target. A cut resets
-    it, so that the target neither takes the part it got for the whole nor works on for nobody."""
+    it, so that the target neither takes the part it got for the whole nor works on for nobody; and the client's
+    line, where a close_notify would say that this was all."""
 
     goodbye = None
 
