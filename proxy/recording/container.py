@@ -102,11 +102,11 @@ def chunks(file: BinaryIO, at: int = 0, previous: bytes = FIRST) -> Iterator[Chu
 
 
 class Piece(NamedTuple):
-    """A chunk to be: ``count`` frames from number ``first`` on."""
+    """A chunk to be: its ``frames`` are numbered from ``first`` on."""
 
     type: int
     first: int
-    count: int
+    frames: int
     raw: bytes
 
 
@@ -165,7 +165,7 @@ class Container:
         self._write(b"".join(parts))
         last = pieces[-1]
         self._running = running
-        self.next = last.first + last.count
+        self.next = last.first + last.frames
         self.ended = last.type == END
 
     def _write(self, data: bytes) -> None:

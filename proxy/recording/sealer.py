@@ -21,8 +21,8 @@ from proxy.recording.window import Window
 
 class Job(NamedTuple):
     """``used`` bytes of a window: ``frames`` of them from number ``first`` on; ``end``, the JSON of the end, with
-    the last one, whose frame makes it ``written`` bytes. ``done`` is called in the sealer's thread, with what went wrong, if anything did; with
-    ``on_disk`` only when the chunk is on disk."""
+    the last one, whose frame makes it ``written`` bytes. ``done`` is called in the sealer's thread, with what went
+    wrong, if anything did; with ``on_disk`` only when the chunk is on disk."""
 
     container: Container
     window: Window
@@ -113,9 +113,9 @@ def add(
     compressor: zstandard.ZstdCompressor,
     end: bytes | None = None,
 ) -> None:
-    """Append frames, and the ``end`` behind them: after it the container's digest is the recording's. The
-    recording's first frame is its header, a chunk of its own that may be there already. ``Altered`` when they do not
-    follow what is there; ``OSError`` when the disk refuses."""
+    """Append frames, and the ``end`` behind them: after it the container's digest is the recording's. The first
+    frame of all is the header, a chunk of its own that may be there already. ``Altered`` when they do not follow
+    what is there; ``OSError`` when the disk refuses."""
     pieces = []
     expected = container.next
     if first == 0 and count:

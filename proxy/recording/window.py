@@ -107,8 +107,8 @@ class Spares:
         return self._folder / f"spare-{next(self._numbers)}"
 
     def give_back(self, window: Window, used: int) -> None:
-        """A window whose frames are kept elsewhere. It loses its name first: whoever reads it by that name meanwhile
-        sees by the name's absence that he must not believe it. Called by the syncer, as the next two are."""
+        """A window whose frames are kept elsewhere. It loses its name first: whoever reads it by that name
+        meanwhile finds the name gone, and does not believe it. Called by the syncer, as the next two are."""
         if window.size != self._size or used > KEPT_USED or len(self._ready) + len(self._cleared) >= KEPT:
             window.delete()
             return
