@@ -308,6 +308,24 @@ def test_quotes_and_the_like_are_refused(text: str) -> None:
             write(text)
 
 
+@pytest.mark.parametrize(
+    "host", ["gate\n    ProxyCommand touch /tmp/x", "-oProxyCommand=x", "gate x", "%h", "`x`", "../gate", ""]
+)
+def test_a_gateway_that_lies_writes_no_line_of_ssh_config(alice: Alice, host: str) -> None:
+    """ssh takes the first of two: what stands before ``ProxyCommand none`` would be run."""
+    for place in ({"host": host}, {"alias": host}, {"resource": host}):
+        named = {"resource": "box", "account": "ops", "host": "gate", "port": 22, "alias": "tidegate", **place}
+        with pytest.raises(Failed, match="no name or address"):
+            ssh.Place(**named)
+    if host:
+        alice.world.facts = replace(alice.world.facts, listeners={"ssh": (host, 2222)})
+        code, out, err = alice("ssh-config")
+        assert (code, out) == (4, "")
+        assert "no name or address" in err
+    for each in ("gate.example", "192.0.2.7", "::1", "fe80::1", "alice@box"):
+        ssh.Place("box", "ops", each, 22, "tidegate")
+
+
 def test_a_word_is_one_word() -> None:
     assert ssh.quoted(Path("/a b/100%")) == '"/a b/100%%"'
     for text in ("/a b", "a;b", "$HOME", "", "*", "plain", "é"):

@@ -7,6 +7,7 @@ under one alias, by whatever address it is reached. Files are replaced whole: ma
 
 import base64
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -26,6 +27,7 @@ from proxy.cli.tokens import active_grant
 ENOUGH = 120.0
 """Seconds a certificate must still live for not to be asked for anew."""
 KEY_MOST = 4096
+PLAIN_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:@-]*")
 
 
 class Folder:
@@ -159,6 +161,12 @@ class Place:
     host: str
     port: int
     alias: str
+
+    def __post_init__(self) -> None:
+        # Most of it is what a gateway says, and a line of ssh_config may run a command here.
+        for each in (self.resource, self.host, self.alias):
+            if not PLAIN_NAME.fullmatch(each):
+                raise Failed(f"the gateway names {each!r}, which is no name or address", code=UNREACHABLE)
 
 
 def reached(environment: Mapping[str, str], api: Api, host: str, port: int) -> tuple[str, int]:
