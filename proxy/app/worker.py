@@ -236,6 +236,7 @@ class Worker:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0  # as PostgreSQL itself: no client takes a session up again; two are a sixth of this
         context.set_alpn_protocols(list(alpn))
         load_certificate(context, self._foundation.configured.config, listener.tls)
         self._contexts[listener.name] = context

@@ -59,9 +59,9 @@ class Home:
         self.size = window
         self.on_disk = durability == "disk"
         self.failures = 0
-        self.syncer = Syncer(root)
-        self.sealer = Sealer(self.syncer)
         self._spares = Spares(folder, window)
+        self.syncer = Syncer(root, self._spares)
+        self.sealer = Sealer(self.syncer)
 
     def start(self) -> None:
         self.syncer.start()
@@ -224,7 +224,7 @@ class FileRecorder:
     def _job(self, end: bytes | None, done: Released) -> Job:
         count = self.number - self._first
         on_disk = self._home.on_disk and end is not None
-        return Job(self._container, self._window, self._at, self._first, count, end, done, on_disk)
+        return Job(self._container, self._window, self._at, self._at, self._first, count, end, done, on_disk)
 
     def _sealed_on_the_way(self, failure: Exception | None) -> None:
         if failure is not None:
@@ -288,7 +288,7 @@ class FileRecorder:
         if not self._broken:
             self._put(codec.mapping(codec.END, last, self._monotonic(), self.number))
         self._room = -1
-        return job
+        return job._replace(written=self._at)
 
 
 async def _wait(begin: Callable[[Released], None]) -> None:

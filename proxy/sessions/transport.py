@@ -5,8 +5,8 @@ a cut are lost in a reset), and their ``start_tls`` lets plaintext sent behind a
 (CVE-2021-3935). Here the kernel socket stays ours: nothing is read ahead of a TLS handshake, a write goes out at
 once, and back-pressure is simply not reading. It must not know any protocol.
 
-A stream has two modes. Before ``attach``: pull (``read_exactly``, ``send``), for log-ins. After it: push, where
-every chunk is handed to a callback in the turn of the loop that read it.
+A stream has two modes. Before ``attach``: pull (``read_exactly``, ``read_one``, ``send``), for log-ins. After it:
+push, where every chunk is handed to a callback in the turn of the loop that read it.
 """
 
 import asyncio
@@ -35,6 +35,9 @@ DRAINED_MOST = 64 * 1024 * 1024
 """Bytes read and forgotten of a peer that goes on sending after the end."""
 HIGH_WATER = 64 * 1024
 """Unsent bytes from which the other side is no longer read."""
+
+Measure = Callable[[bytearray], int]
+"""How long that is which these bytes begin with; 0 while it is not to be seen."""
 
 _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -102,55 +105,45 @@ class Stream:
         """``size`` bytes, never more. ``PeerError`` (code ``closed``) when the peer closed before."""
         parts = bytearray()
         while len(parts) < size:
-            try:
-                chunk = self._sock.recv(size - len(parts))
-            except ssl.SSLWantWriteError:
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
-                continue
-            except _BLOCKED:
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-                continue
-            except OSError as error:
-                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
-            if not chunk:
-                raise PeerError("the connection was closed", code="closed")
-            parts += chunk
+            parts += await self._some(size - len(parts))
         self.bytes_read += size
         self._ready_reads += 1
         if not self._ready_reads % READS_A_TURN:
             await asyncio.sleep(0)
         return bytes(parts)
 
-    async def read_until(self, end: bytes, most: int) -> bytes:
-        """What comes up to ``end`` and with it, read in chunks; what came after it is the first thing that push
-        mode hands over. ``PeerError``: code ``closed`` when the peer closed before, ``too_long`` when ``end`` does
-        not stand in the first ``most`` bytes. Once a stream, as the last thing of pull mode."""
+    async def read_one(self, measure: Measure, most: int) -> bytes:
+        """The first of what comes, read in chunks; what came behind it is what this, or push mode, gives next.
+        ``PeerError``: code ``closed`` when the peer closed before, ``too_long`` when it is longer than ``most``
+        bytes. Not before TLS, and no ``read_exactly`` after it."""
         taken = bytearray()
         while True:
-            try:
-                chunk = self._receive(most + 1 - len(taken))
-            except ssl.SSLWantWriteError:
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
-                continue
-            except _BLOCKED:
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-                continue
-            except OSError as error:
-                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
-            if not chunk:
-                raise PeerError("the connection was closed", code="closed")
-            searched = max(0, len(taken) - len(end) + 1)
-            taken += chunk
-            found = taken.find(end, searched)
-            if 0 <= found <= most - len(end):
-                size = found + len(end)
-                self.bytes_read += size
+            taken += await self._some(most + 1 - len(taken))
+            size = measure(taken)
+            if max(size, 0 if size else len(taken)) > most:
+                raise PeerError("that is too long", code="too_long")
+            if 0 < size <= len(taken):
                 if size < len(taken):
                     self._keep(bytes(taken[size:]))
+                self.bytes_read += size
                 return bytes(taken[:size])
-            if len(taken) > most:
-                raise PeerError("that is too long", code="too_long")
             await asyncio.sleep(0)  # it may send byte by byte: the others have their turn
+
+    async def _some(self, most: int) -> bytes:
+        """A byte at least, ``most`` at most, and whatever was kept."""
+        while True:
+            try:
+                chunk = self._receive(most)
+            except ssl.SSLWantWriteError:
+                await self._wait(self._loop.add_writer, self._loop.remove_writer)
+            except _BLOCKED:
+                await self._wait(self._loop.add_reader, self._loop.remove_reader)
+            except OSError as error:
+                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
+            else:
+                if not chunk:
+                    raise PeerError("the connection was closed", code="closed")
+                return chunk
 
     def _keep(self, rest: bytes) -> None:
         """Have the next read give ``rest``, as if it came just then."""
@@ -167,7 +160,7 @@ class Stream:
         view = memoryview(data)
         while view:
             try:
-                view = view[self._sock.send(view) :]
+                view = view[self._send(view) :]
             except ssl.SSLWantReadError:
                 await self._wait(self._loop.add_reader, self._loop.remove_reader)
             except _BLOCKED:
@@ -489,3 +482,8 @@ class Stream:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def up_to(end: bytes) -> Measure:
+    """What comes up to ``end``, and with it."""
+    return lambda taken: taken.find(end) + len(end) if end in taken else 0

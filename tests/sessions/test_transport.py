@@ -205,3 +205,39 @@ async def test_a_name_whose_addresses_are_all_silent_gives_up(monkeypatch: pytes
     with pytest.raises(Unreachable) as caught:
         await connect(loop, (("db.internal", 5432),), 0.1)
     assert "timed out" in caught.value.detail
+
+
+async def test_reads_one_after_the_other_and_hands_over_the_rest() -> None:
+    left, right = pair()
+
+    def size(taken: bytearray) -> int:
+        """Told by the first byte, before the rest is there."""
+        return taken[0]
+
+    await left.send(b"\x03ab\x04cd")
+    assert await right.read_one(size, 10) == b"\x03ab"
+    async with asyncio.TaskGroup() as tasks:
+        second = tasks.create_task(right.read_one(size, 10))
+        await asyncio.sleep(0.01)
+        await left.send(b"e\x02fghi")
+    assert second.result() == b"\x04cde"
+    assert right.bytes_read == 7
+    assert await right.read_one(size, 10) == b"\x02f"
+    seen: list[bytes] = []
+    right.attach(seen.append, lambda _: None, lambda: None)
+    await until(lambda: seen)
+    await left.send(b"jk")
+    await until(lambda: len(seen) > 1)
+    assert (b"".join(seen), right.bytes_read) == (b"ghijk", 14)
+    left.close()
+    right.close()
+
+
+async def test_what_is_too_long_is_refused_as_soon_as_it_says_so() -> None:
+    left, right = pair()
+    await left.send(b"\x0bab")
+    with pytest.raises(PeerError) as refusal:
+        await right.read_one(lambda taken: taken[0], 10)
+    assert refusal.value.code == "too_long"
+    left.close()
+    right.close()
