@@ -138,7 +138,7 @@ class Worker:
         self._watch = watch
         self._recordings = recordings
         self._node = node
-        self._life = LastLife(configured.config.state_dir / "lives" / node)
+        self._life = LastLife(configured.config.state_dir / "run" / "lives" / node)
         self._log = structlog.get_logger().bind(node=node)
         self._metrics = Prometheus()
         self._settings = settings_of(configured.config)
