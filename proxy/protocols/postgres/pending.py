@@ -103,11 +103,11 @@ class Pending:
         self.portals.put(b"", portal)
         return portal
 
-    def ran(self, quick: Quick) -> None:
+    def ran(self, quick: Quick, status: int) -> None:
         """A quick Bind was answered as it should be. In a transaction block the unnamed portal lives on."""
         if quick.parsed:
             self.statements.settle(b"", quick.prepared)
-        if self.status != IDLE:
+        if status != IDLE:
             self.portals.settle(b"", self._bound(quick))
 
     # -- what was sent -------------------------------------------------------------------------------------------
@@ -183,6 +183,7 @@ class Pending:
         """ParameterDescription."""
         if self.queue and isinstance(self.queue[0][1], Prepared):
             self.queue[0][1].types = types
+            self.queue[0][1].usual = None
 
     def completed(self, tag: bytes, steps: list[Step]) -> None:
         """CommandComplete or EmptyQueryResponse (b"")."""
