@@ -174,8 +174,7 @@ class Express:
             return None
         if end != stop:
             return None
-        described = messages > len(_RUN)
-        return self._run(_tuple(Quick, (prepared, name, parameters, formats, False, described)))
+        return self._run((prepared, name, parameters, formats, False, messages > len(_RUN)))
 
     def _bound(self, chunk: bytes, start: int, text: bytes, types: tuple[int, ...] | None) -> Fed | None:
         """A Bind at ``start`` and the rest of such a chunk. ``text`` and ``types`` are of a Parse of the unnamed
@@ -217,8 +216,7 @@ class Express:
             kinds = tuple(kinds_at(chunk, end + 1, known)[0])
             prepared.usual = Usual(chunk[end : values.begin], kinds, chunk[values.end :], len(tail), values.formats)
         parsed, described = types is not None, len(tail) > len(_RUN)
-        quick = Quick(prepared, name, values.parameters, values.formats, parsed, described)
-        started = self._run(quick)
+        started = self._run((prepared, name, values.parameters, values.formats, parsed, described))
         return [*steps, Recorded(started, chunk)] if steps else started
 
     def _run(self, quick: Quick) -> StatementStarted:
@@ -257,7 +255,8 @@ class Express:
         bound = pending.quick_bind
         position = 0
         if bound is not None:
-            done = _PARSE_DONE if bound.parsed else _BIND_DONE
+            prepared, _, _, _, parsed, _ = bound
+            done = _PARSE_DONE if parsed else _BIND_DONE
             if not chunk.startswith(done):
                 return self._answers(chunk)
             position = len(done)
@@ -275,9 +274,9 @@ class Express:
             return self._answers(chunk)
         tag, rows, status = found
         if bound is not None:
-            if not tag.startswith(bound.prepared.tags or b""):
+            if not tag.startswith(prepared.tags or b""):
                 return self._answers(chunk)
-            if bound.parsed or status != IDLE:
+            if parsed or status != IDLE:
                 pending.ran(bound, status)
         pending.answered += 1
         pending.status = status

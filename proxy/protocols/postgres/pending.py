@@ -83,11 +83,12 @@ class Pending:
         if bound is None:
             self._append((QUERY, Query(self._made(seq, None))), self.group - 1)
             return
-        if bound.parsed:
-            self.queue.append((PARSE, (self.statements, b"", bound.prepared)))
+        prepared, _, _, _, parsed, described = bound
+        if parsed:
+            self.queue.append((PARSE, (self.statements, b"", prepared)))
         portal = self._bound(bound)
         self.queue.append((BIND, (self.portals, b"", portal)))
-        if bound.described:
+        if described:
             self.queue.append((DESCRIBE, portal))
         self._append((EXECUTE, self._made(seq, portal)), self.group - 1)
         self._append(SYNC_ENTRY, self.group - 1)
@@ -99,14 +100,15 @@ class Pending:
     def _bound(self, quick: Quick) -> Portal:
         """The unnamed portal that a quick Bind made, unsettled."""
         portal = Portal(self.group - 1)
-        portal.prepared, portal.statement_name, portal.parameters, portal.formats = quick[:4]
+        portal.prepared, portal.statement_name, portal.parameters, portal.formats, _, _ = quick
         self.portals.put(b"", portal)
         return portal
 
     def ran(self, quick: Quick, status: int) -> None:
         """A quick Bind was answered as it should be. In a transaction block the unnamed portal lives on."""
-        if quick.parsed:
-            self.statements.settle(b"", quick.prepared)
+        prepared, _, _, _, parsed, _ = quick
+        if parsed:
+            self.statements.settle(b"", prepared)
         if status != IDLE:
             self.portals.settle(b"", self._bound(quick))
 
