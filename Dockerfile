@@ -1,8 +1,11 @@
 # The gateway alone: no compiler, no package manager's cache, no secret, no root.
 #
 #   docker build -t tidegate .
-#   docker run -v ./etc:/etc/tidegate:ro -v tidegate-state:/var/lib/tidegate -p 5432:5432 -p 8443:8443 tidegate
+#   docker run --stop-timeout 40 -v ./etc:/etc/tidegate:ro -v tidegate-state:/var/lib/tidegate -p 5432:5432 \
+#     -p 8443:8443 tidegate
 #
+# `serve` is process 1: it hears SIGTERM and takes away zombies, so no --init is needed. A stop waits for sessions
+# (limits.shutdown_grace, 10 s) and has 20 s more to conclude those it cuts; Docker by itself would kill it after 10 s.
 # In gateway.toml: state_dir = "/var/lib/tidegate", and listeners on 0.0.0.0. Secrets come at run time, as mounted files
 # (`file:`) or from the environment (`env:`); the mounted files must be readable by uid 10001.
 

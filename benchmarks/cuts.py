@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 
 from benchmarks.world import World, median, quantile, world
+from tests.peers.gateway import Gateway
 from tests.peers.postgres import SUPERUSER
 
 
@@ -60,7 +61,7 @@ async def cut_one(made: World, line: Line) -> float:
     async with asyncio.TaskGroup() as tasks:
         ended = tasks.create_task(end_of(line))
         await asyncio.sleep(0.01)
-        sent = await post(made, f"/v1/grants/{line.grant}/revoke", {"reason": "benchmark"})
+        sent = await post(made.gateway, f"/v1/grants/{line.grant}/revoke", {"reason": "benchmark"})
     return ended.result() - sent
 
 
@@ -68,7 +69,9 @@ async def cut_all(made: World, lines: list[Line]) -> list[float]:
     async with asyncio.TaskGroup() as tasks:
         ends = [tasks.create_task(end_of(line)) for line in lines]
         await asyncio.sleep(0.1)
-        sent = await post(made, "/v1/revocations", {"scope": "resource", "key": "shop", "reason": "benchmark"})
+        sent = await post(
+            made.gateway, "/v1/revocations", {"scope": "resource", "key": "shop", "reason": "benchmark"}
+        )
     return [each.result() - sent for each in ends]
 
 
@@ -85,12 +88,12 @@ async def end_of(line: Line) -> float:
         loop.remove_reader(descriptor)
 
 
-async def post(made: World, path: str, body: dict[str, str]) -> float:
+async def post(gate: Gateway, path: str, body: dict[str, str]) -> float:
     """When the request's last byte was sent."""
-    token = made.gateway._login("dave")
+    token = gate._login("dave")
     content = json.dumps(body).encode()
-    context = ssl.create_default_context(cafile=str(made.gateway.ca))
-    reader, writer = await asyncio.open_connection("127.0.0.1", made.gateway.api_port, ssl=context)
+    context = ssl.create_default_context(cafile=str(gate.ca))
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.api_port, ssl=context)
     writer.write(
         f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n".encode()
@@ -116,7 +119,7 @@ async def stop_running(made: World) -> float:
         ).encode()
         while not watcher.execute(look).fetchall():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-        sent = await post(made, f"/v1/grants/{grant}/revoke", {"reason": "benchmark"})
+        sent = await post(made.gateway, f"/v1/grants/{grant}/revoke", {"reason": "benchmark"})
         while watcher.execute(look).fetchall():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     line.connection.close()

@@ -79,6 +79,13 @@ class SshAccount(Section):
         "new_sessions",
         ("LANG", "LC_*", "TERM", "COLORTERM"),
     )
+    forced_command: Flag = setting(
+        "For root, whether the host runs one command whatever is asked for (`ForceCommand`): then the gateway "
+        "sends none of its own to end what a cut leaves running, since that would run it again. It finds out by "
+        "itself for other users, and of a `command=` beside its key.",
+        "new_sessions",
+        False,
+    )
 
     @model_validator(mode="after")
     def _enters_in_one_way(self) -> "SshAccount":

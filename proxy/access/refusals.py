@@ -16,7 +16,7 @@ _WORDS: Mapping[Refusal, tuple[str, str]] = {
     Refusal.BAD_TOKEN: ("the token is not valid", _FRESH),
     Refusal.TOKEN_CUT_SHORT: (
         "the token was cut short: your client sent only {size} bytes of it",
-        "pass it another way, for example by PGPASSWORD, or use `tidegate connect RESOURCE`",
+        "pass it whole, or use `tidegate connect RESOURCE`",
     ),
     Refusal.TOKEN_EXPIRED: ("the token has expired", f"{_FRESH}, or use `tidegate connect RESOURCE`"),
     # Said before the token is asked for, so that it does not cross the network in the clear.

@@ -111,6 +111,7 @@ def _ssh_login(config: Config, account: SshAccount) -> SshLogin:
             forward=tuple((each.host, each.port) for each in account.forward),
             environment=account.environment,
         ),
+        forced_command=account.forced_command,
     )
 
 

@@ -1,7 +1,8 @@
 """The doorbell: an empty datagram to every process of this machine that follows the feed.
 
 Each follower binds ``<state_dir>/run/<name>.bell``; whoever has published rings all of them. Best effort on
-purpose: the feed is in the store, so a lost ring costs one polling interval. Used by ``adapters.store`` and
+purpose: the feed is in the store, so a lost ring costs one polling interval. Whoever rings takes no bell down: by
+then its successor may have bound it anew. ``serve`` does, before it starts anybody. Used by ``adapters.store`` and
 ``adapters.feed``.
 """
 
@@ -44,10 +45,8 @@ class UnixDoorbell:
         try:
             with _address(Path(path)) as address:
                 self._socket.sendto(b"\0", address)
-        except ConnectionRefusedError:
-            _remove(Path(path))  # bound by a process that is no more
         except OSError:
-            return  # full: it has been rung already; missing: it has just gone
+            return  # full: it has been rung already; missing or deaf: whoever listened is no more
 
     def close(self) -> None:
         self._socket.close()
@@ -70,6 +69,7 @@ class Bell:
         except OSError:
             self._socket.close()
             raise
+        self._bound = _identity(path)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -83,8 +83,9 @@ class Bell:
             return
 
     def close(self) -> None:
-        """Unlink first, so that nobody rings a bell that nobody hears."""
-        _remove(self._path)
+        """Unlink first, so that nobody rings a bell that nobody hears; but not what a successor has bound there."""
+        if _identity(self._path) == self._bound:
+            _remove(self._path)
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -113,6 +114,14 @@ def _address(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ folder up: without ``grant.key`` every grant of the store is void.
 
 ``tokens.json`` names the signing keys with the instants between which each signs and is believed; ``<kid>.pem`` are
 the private halves, deleted by the first rotation after a key signs no more. A new key is believed at once and signs
-a little later, when every process has read it.
+a little later, when every process has read it. ``ssh_keys`` has its own, rotated in the same way.
 """
 
 import base64
@@ -147,6 +147,7 @@ class FileTokenKeys:
     """
 
     INDEX = "tokens.json"
+    PREFIX = "k-"
 
     def __init__(self, folder: KeyFolder, clock: Clock, longest_token: Callable[[], float]) -> None:
         self._folder = folder
@@ -179,7 +180,7 @@ class FileTokenKeys:
         for key in keys:
             data = self._folder.read(f"{key.kid}.pem")
             if data is not None:
-                private[key.kid] = private_key(self._folder.path / f"{key.kid}.pem", data)
+                private[key.kid] = self._private_key(self._folder.path / f"{key.kid}.pem", data)
         self._keys, self._private = keys, private
 
     def rotate(self, now: float, *, overlap: float = OVERLAP, distrust: bool = False) -> str:
@@ -207,7 +208,7 @@ class FileTokenKeys:
         self.reload()
         signs = signing(self._keys, now)
         needed = {key.kid for key in self._keys if key is signs or key.signs > now}
-        for file in self._folder.path.glob("k-*.pem"):
+        for file in self._folder.path.glob(f"{self.PREFIX}*.pem"):
             if file.stem not in needed:
                 file.unlink(missing_ok=True)
 
@@ -230,9 +231,17 @@ class FileTokenKeys:
     def _make(self, signs: float) -> TokenKey:
         """A new key, its private half on disk before anything names it."""
         key = Ed25519PrivateKey.generate()
-        kid = f"k-{secrets.token_hex(8)}"
-        self._folder.write(f"{kid}.pem", pem(key))
+        kid = self.PREFIX + secrets.token_hex(8)
+        self._folder.write(f"{kid}.pem", self._pem(key))
         return TokenKey(kid, encoded(key.public_key().public_bytes_raw()), signs)
+
+    # -- how a private half is written ---------------------------------------------------------------------------
+
+    def _pem(self, key: Ed25519PrivateKey) -> bytes:
+        return pem(key)
+
+    def _private_key(self, path: Path, data: bytes) -> Ed25519PrivateKey:
+        return private_key(path, data)
 
 
 def signing(keys: tuple[TokenKey, ...], now: float) -> TokenKey | None:

@@ -1,16 +1,17 @@
 """SSH keys in the key folder: the gateway's host key, and three authorities apart from each other.
 
-``ssh_users_ca`` signs users' certificates, which the gateway alone believes; ``ssh_targets_ca`` the gateway's own,
-one for each session, which targets believe; ``ssh_hosts_ca`` the host key's. Were two of them one key, a user's
-certificate would open a target past the gateway, so that is refused. All are Ed25519 in OpenSSH's format: stock
-``ssh-keygen`` reads them.
+``ssh-users-….pem`` sign users' certificates, which the gateway alone believes: they are rotated as tokens' keys
+are, with ``ssh_users.json``. ``ssh_targets_ca`` signs the gateway's own, one for each session, which targets
+believe: the next one lies beside it as ``ssh_targets_ca.next`` until somebody says that the targets believe that
+too. ``ssh_hosts_ca`` signs the host key's. Were two of them one key, a user's certificate would open a target past
+the gateway, so that is refused. All are Ed25519 in OpenSSH's format: stock ``ssh-keygen`` reads them.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -19,12 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from proxy.access import ssh_wire as wire
-from proxy.access.certificates import IDENTITY, SOURCES
-from proxy.adapters.keys import KeyFolder, unsafe
+from proxy.access.certificates import IDENTITY, LIFE_MOST, SOURCES
+from proxy.access.tokens import LEEWAY_MOST
+from proxy.adapters.keys import FileTokenKeys, KeyFolder, unsafe
+from proxy.core.errors import PeerError
 from proxy.core.ports import Clock
 
 ALIAS = "tidegate"
-FILES = ("ssh_users_ca", "ssh_targets_ca", "ssh_hosts_ca", "ssh_host_key")
+TARGETS, TARGETS_NEXT, HOSTS, HOST = "ssh_targets_ca", "ssh_targets_ca.next", "ssh_hosts_ca", "ssh_host_key"
 HOST_LIFE = 30 * 86_400
 HOST_BACKDATED = 3600
 TARGET_BACKDATED = 300
@@ -34,28 +37,105 @@ NONCE_BYTES = 32
 
 def ssh_keys(folder: KeyFolder, clock: Clock) -> "Ed25519SshKeys":
     """The keys of ``folder``, made at first use. ``Unavailable`` (``keys_unsafe``) when they cannot be used."""
-    keys = [read(folder.path / name, folder.once(name, fresh)) for name in FILES]
-    if len({public(key) for key in keys}) < len(keys):
-        raise unsafe(folder.path, f"holds one key under two names of {', '.join(FILES)}")
-    return Ed25519SshKeys(keys[0], keys[1], keys[2], keys[3], clock)
+    users = UserAuthorities(folder, clock, lambda: LIFE_MOST + LEEWAY_MOST)
+    targets = TargetsAuthority(folder)
+    hosts, host = (read(folder.path / name, folder.once(name, fresh)) for name in (HOSTS, HOST))
+    keys = Ed25519SshKeys(users, targets, hosts, host, clock)
+    every = [*keys.user_authorities(), *map(public, targets.keys), public(hosts), public(host)]
+    if len(set(every)) < len(every):
+        raise unsafe(folder.path, f"holds one key under two names of ssh_users.json, {TARGETS}, {HOSTS}, {HOST}")
+    return keys
+
+
+class UserAuthorities(FileTokenKeys):
+    """What signs users' certificates now, and all that may have signed one that still lives."""
+
+    INDEX = "ssh_users.json"
+    PREFIX = "ssh-users-"
+
+    def _pem(self, key: Ed25519PrivateKey) -> bytes:
+        return pem(key)
+
+    def _private_key(self, path: Path, data: bytes) -> Ed25519PrivateKey:
+        return read(path, data)
+
+    def signing(self) -> Ed25519PrivateKey:
+        """``Unavailable`` when there is none."""
+        _, key = self.current()
+        assert isinstance(key, Ed25519PrivateKey)  # noqa: S101
+        return key
+
+
+class TargetsAuthority:
+    """What signs the gateway's own certificates. The next one signs nothing until it is told to: first the targets
+    must believe it, and that is their admins' doing. ``keys``: the one that signs, and the next where there is one.
+    What changes the folder gives back how to undo it; others go by it once they ``reload``."""
+
+    def __init__(self, folder: KeyFolder) -> None:
+        self._folder = folder
+        self.keys: tuple[Ed25519PrivateKey, ...] = ()
+        folder.once(TARGETS, fresh)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the folder again. On any error the keys known before stay."""
+        found = [(name, self._folder.read(name)) for name in (TARGETS, TARGETS_NEXT)]
+        keys = [read(self._folder.path / name, data) for name, data in found if data is not None]
+        if found[0][1] is None:
+            raise unsafe(self._folder.path / TARGETS, "is gone")
+        # Whoever switched and died may have left it under both names.
+        self.keys = tuple(keys[:1] if len({public(key) for key in keys}) == 1 else keys)
+
+    def prepare(self) -> Callable[[], None]:
+        """Have a next one; that which is there already stays."""
+        if len(self.keys) == 1:
+            self._put({TARGETS_NEXT: fresh()})
+            return lambda: self._put({TARGETS_NEXT: None})
+        return lambda: None
+
+    def switch(self) -> Callable[[], None]:
+        """Sign with the next one. ``PeerError`` (code ``conflict``) where there is none."""
+        self.reload()
+        if len(self.keys) == 1:
+            raise PeerError(
+                "there is no next authority for targets", hint="make one, and have the targets believe it",
+                code="conflict",
+            )  # fmt: skip
+        old, new = map(pem, self.keys)
+        self._put({TARGETS: new, TARGETS_NEXT: None})
+        return lambda: self._put({TARGETS_NEXT: new, TARGETS: old})
+
+    def _put(self, files: Mapping[str, bytes | None]) -> None:
+        with self._folder.locked():
+            for name, data in files.items():
+                if data is None:
+                    (self._folder.path / name).unlink(missing_ok=True)
+                else:
+                    self._folder.write(name, data)
+        self.reload()
 
 
 class Ed25519SshKeys:
-    """``core.ports.SshKeys`` over four keys in memory."""
+    """``core.ports.SshKeys`` over a key folder. ``users`` and ``targets`` are there to be rotated."""
 
     def __init__(
         self,
-        users: Ed25519PrivateKey,
-        targets: Ed25519PrivateKey,
+        users: UserAuthorities,
+        targets: TargetsAuthority,
         hosts: Ed25519PrivateKey,
         host: Ed25519PrivateKey,
         clock: Clock,
     ) -> None:
-        self._users = users
-        self._targets = targets
+        self.users = users
+        self.targets = targets
         self._hosts = hosts
         self._host = host
         self._clock = clock
+
+    def reload(self) -> None:
+        """Read again what others rotated. On any error the keys known before stay."""
+        self.users.reload()
+        self.targets.reload()
 
     def host_key(self) -> bytes:
         return pem(self._host)
@@ -72,7 +152,7 @@ class Ed25519SshKeys:
         return signed(says, self._hosts)
 
     def user_authorities(self) -> tuple[bytes, ...]:
-        return (public(self._users),)
+        return tuple(blob(key) for key in self.users.public().values() if isinstance(key, Ed25519PublicKey))
 
     def issue_user(
         self,
@@ -95,7 +175,7 @@ class Ed25519SshKeys:
             critical={SOURCES: wire.string(",".join(networks).encode())} if networks else {},
             extensions={IDENTITY: wire.string(identity.encode())},
         )
-        return signed(says, self._users)
+        return signed(says, self.users.signing())
 
     def issue_for_target(
         self, principal: str, key_id: str, life: float = 300.0, *, forwarding: bool = False
@@ -113,10 +193,14 @@ class Ed25519SshKeys:
             valid_before=now + int(life),
             extensions=dict.fromkeys(permits, b""),
         )
-        return pem(key), signed(says, self._targets)
+        return pem(key), signed(says, self.targets.keys[0])
 
     def targets_authority(self) -> bytes:
-        return wire.as_line(public(self._targets), "tidegate-targets").encode()
+        return wire.as_line(public(self.targets.keys[0]), "tidegate-targets").encode()
+
+    def next_targets_authority(self) -> bytes:
+        following = self.targets.keys[1:]
+        return wire.as_line(public(following[0]), "tidegate-targets-next").encode() if following else b""
 
     def hosts_authority(self) -> bytes:
         return wire.as_line(public(self._hosts), "tidegate-hosts").encode()
@@ -143,7 +227,11 @@ def serial() -> int:
 
 def public(key: Ed25519PrivateKey) -> bytes:
     """The blob of the public half."""
-    return wire.PublicKey(wire.ED25519, (key.public_key().public_bytes_raw(),)).blob
+    return blob(key.public_key())
+
+
+def blob(key: Ed25519PublicKey) -> bytes:
+    return wire.PublicKey(wire.ED25519, (key.public_bytes_raw(),)).blob
 
 
 def fresh() -> bytes:

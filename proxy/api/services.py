@@ -127,9 +127,10 @@ class Services:
 
     ``recordings`` reads this machine's recordings (``folder.FolderRecordings``). ``metrics_text``: the union of all
     processes' figures. ``head_keys``: kid -> public key that signs trail heads.
-    ``reload(actor)`` and ``rotate_keys(actor)`` do the work and tell the trail and the feed themselves; the first
-    raises ``PeerError`` with every problem found in the file, keeping the old configuration; the second gives the
-    kid, and with ``distrust`` has what older keys signed refused at once.
+    ``reload(actor)``, ``rotate_keys(actor, distrust)`` and ``rotate_targets(actor, switch)`` do the work and tell
+    the trail and the feed themselves; the first raises ``PeerError`` with every problem found in the file, keeping
+    the old configuration; the second gives the kid, and with ``distrust`` has what older keys signed refused at
+    once; the third makes SSH targets' next authority, or has it sign.
     """
 
     store: Store
@@ -149,6 +150,7 @@ class Services:
     head_keys: Callable[[], Mapping[str, object]]
     reload: Callable[[str], Awaitable[Reload]]
     rotate_keys: Callable[[str, bool], Awaitable[str]]
+    rotate_targets: Callable[[str, bool], Awaitable[None]]
     facts: Callable[[], Facts] = Facts
 
     async def store_now(self) -> float:

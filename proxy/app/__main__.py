@@ -1,4 +1,5 @@
-"""One process of the gateway: ``python -m proxy.app worker-0|api FILE``, started by ``serving.serve``."""
+"""One process of the gateway: ``python -m proxy.app worker-0|api FILE PARENT``, started by ``serving.serve``, whose
+process id is PARENT."""
 
 import asyncio
 import contextlib
@@ -20,9 +21,9 @@ SWITCH = 0.0005
 """Seconds after which a thread that computes lets the loop go on."""
 
 
-def main(role: str, file: Path) -> None:
-    """One process of the gateway, started by ``serve``."""
-    die_with_parent()
+def main(role: str, file: Path, parent: int) -> None:
+    """One process of the gateway, started by ``serve`` in process ``parent``."""
+    die_with_parent(parent)
     take_descriptors()
     configured = Configured.read(file)
     gateway = configured.config.gateway
@@ -53,6 +54,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor passes on what is meant
     try:
         with contextlib.suppress(asyncio.CancelledError):
-            main(sys.argv[1], Path(sys.argv[2]))
+            main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
     except (ConfigProblems, TidegateError, OSError) as error:
         sys.exit(f"tidegate {sys.argv[1]}: {error}")

@@ -19,6 +19,7 @@ from proxy.adapters.passwords import ArgonPasswords
 from proxy.api.application import create_api
 from proxy.api.folder import FolderRecordings
 from proxy.api.services import Facts, Services
+from proxy.app import collector
 from proxy.app.changes import Changes, reload_at
 from proxy.app.foundation import VERSION, Configured, Foundation, founded, load_certificate, machine_name
 from proxy.app.patience import patient
@@ -73,6 +74,7 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(reload_at(hangup, services.reload), name="reload at SIGHUP"),
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
             ]
+            collector.settle()
             await server.serve()
             for task in beside:
                 task.cancel()
@@ -144,6 +146,7 @@ def services_of(foundation: Foundation, changes: Changes) -> Services:
         head_keys=foundation.heads.public,
         reload=changes.reload,
         rotate_keys=changes.rotate,
+        rotate_targets=changes.rotate_targets,
         facts=lambda: facts(configured),
     )
 

@@ -6,6 +6,7 @@ configurations. Following never publishes, so no change goes round.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 
 import structlog
@@ -16,7 +17,7 @@ from proxy.adapters.keys import OVERLAP
 from proxy.api.services import Reload
 from proxy.app.foundation import Configured, Foundation
 from proxy.core.errors import PeerError, TidegateError, Unavailable
-from proxy.core.events import ConfigurationChanged, KeysRotated
+from proxy.core.events import ConfigurationChanged, Event, KeysRotated, TargetsAuthorityRotated
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.ports import Feed, Writer
 
@@ -56,26 +57,45 @@ class Changes:
         return Reload(digest, changed, tuple(each.path for each in needs_restart(changes)))
 
     async def rotate(self, actor: str, distrust: bool) -> str:
-        """A new signing key's kid. The old one is believed while its tokens live, or, with ``distrust``, no more.
+        """The kid of a new key for tokens; users' SSH certificates get one too. The old ones are believed while
+        what they signed lives, or, with ``distrust``, no more.
 
-        The key is in its folder before any node is told to look there, and signs nothing unless they were told.
+        The keys are in their folder before any node is told to look there, and sign nothing unless they were told.
         """
-        keys, clock = self._foundation.keys, self._foundation.clock
-        async with self._in_order:
-            kid = keys.prepare(clock.now(), overlap=0.0 if distrust else OVERLAP, distrust=distrust)
+        both, clock = (self._foundation.keys, self._foundation.ssh_keys.users), self._foundation.clock
+        async with self._in_order, contextlib.AsyncExitStack() as undoing:
+            kids = []
+            for keys in both:
+                kids.append(keys.prepare(clock.now(), overlap=0.0 if distrust else OVERLAP, distrust=distrust))
+                undoing.callback(keys.undo, kids[-1])
+            await self._told(actor, KeysRotated(actor, kid=kids[0], ssh_kid=kids[1], distrust=distrust))
+            undoing.pop_all()
+            for keys in both:
+                keys.adopt(clock.now())
+        return kids[0]
 
-            def unit(writer: Writer) -> int:
-                writer.append(KeysRotated(actor=actor, kid=kid, distrust=distrust))
-                return writer.publish(FeedKind.KEYS, Scope.ALL, "", by=actor)
+    async def rotate_targets(self, actor: str, switch: bool) -> None:
+        """Have a next authority that SSH targets are to believe, or, with ``switch``, sign with it: they must do so
+        by then. ``PeerError`` where there is none to switch to."""
+        keys = self._foundation.ssh_keys
+        async with self._in_order, contextlib.AsyncExitStack() as undoing:
+            undoing.callback(keys.targets.switch() if switch else keys.targets.prepare())
+            line = keys.targets_authority() if switch else keys.next_targets_authority()
+            await self._told(actor, TargetsAuthorityRotated(actor, authority=line.decode(), signs=switch))
+            undoing.pop_all()
 
-            try:
-                self._own.add(await self._foundation.store.commit(unit))
-            except BaseException:
-                keys.undo(kid)
-                self._keys_in_doubt = True  # a COMMIT whose answer was lost may have told them all the same
-                raise
-            keys.adopt(clock.now())
-        return kid
+    async def _told(self, actor: str, event: Event) -> None:
+        """Every node, and the trail."""
+
+        def unit(writer: Writer) -> int:
+            writer.append(event)
+            return writer.publish(FeedKind.KEYS, Scope.ALL, "", by=actor)
+
+        try:
+            self._own.add(await self._foundation.store.commit(unit))
+        except BaseException:
+            self._keys_in_doubt = True  # a COMMIT whose answer was lost may have told them all the same
+            raise
 
     async def settle(self) -> None:
         """Have the nodes look at the keys once more where it is not known what they were told. Call it every few
@@ -119,7 +139,7 @@ class Changes:
                     log.info("configuration reloaded", changed=changed)
             if FeedKind.KEYS in kinds:
                 try:
-                    self._foundation.keys.reload()
+                    self._foundation.reload_keys()
                 except TidegateError as error:
                     log.error("keys not read again", problem=str(error))
 

@@ -81,6 +81,11 @@ class Foundation:
     ssh_keys: Ed25519SshKeys
     certificates: Certificates
 
+    def reload_keys(self) -> None:
+        """Read again what others rotated."""
+        self.keys.reload()
+        self.ssh_keys.reload()
+
 
 @contextlib.asynccontextmanager
 async def founded(configured: Configured, node: str) -> AsyncIterator[Foundation]:

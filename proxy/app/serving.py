@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway_config.loading import load
 from gateway_config.problems import ConfigProblems
 from gateway_config.schema import Config
-from proxy.adapters.doorbell import bells
+from proxy.adapters.doorbell import SUFFIX, bells
 from proxy.app.supervision import supervise
 
 CONCLUDING = 20.0
@@ -29,9 +29,12 @@ def serve(file: Path) -> int:
     except ConfigProblems as problems:
         print(f"tidegate: the configuration cannot be used\n{problems}", file=sys.stderr)
         return 1
-    bells(config.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    run = bells(config.state_dir)
+    # One by one: `parents` would make all but the last as open as the umask has it.
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run.mkdir(mode=0o700, exist_ok=True)
     try:
-        with alone(bells(config.state_dir) / "lock"):
+        with alone(run / "lock"):
             return _supervised(file, config)
     except BlockingIOError:
         print(
@@ -57,19 +60,22 @@ def alone(path: Path) -> Iterator[None]:
 def _supervised(file: Path, config: Config) -> int:
     metrics = config.state_dir / "run" / "metrics"
     metrics.mkdir(mode=0o700, exist_ok=True)
-    for stale in metrics.glob("*.db"):
+    # Of a gateway that was killed; whoever holds the lock is the only one there is.
+    for stale in (*metrics.glob("*.db"), *bells(config.state_dir).glob(f"*{SUFFIX}")):
         stale.unlink()
     roles = [f"worker-{index}" for index in range(config.gateway.workers)]
     if config.api.enabled:
         roles.append("api")
-    commands = {role: [sys.executable, "-m", "proxy.app", role, str(file.absolute())] for role in roles}
+    told = (str(file.absolute()), str(os.getpid()))
+    commands = {role: [sys.executable, "-m", "proxy.app", role, *told] for role in roles}
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
     return supervise(commands, environment, patience=lambda: patience(file, config), last=("api",))
 
 
 def patience(file: Path, started_with: Config) -> float:
-    """Seconds a process may take to stop. The grace may have been changed since the start: the longer counts."""
+    """Seconds a process may take to stop. The grace may have been changed since the start: the longer counts. What
+    cannot be read counts for nothing, whatever the reason: it must not keep anybody from being stopped."""
     graces = [started_with.limits.shutdown_grace]
-    with contextlib.suppress(ConfigProblems, OSError):
+    with contextlib.suppress(Exception):
         graces.append(load(file).limits.shutdown_grace)
     return max(graces) + CONCLUDING

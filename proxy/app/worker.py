@@ -5,6 +5,7 @@ import contextlib
 import signal
 import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,7 @@ from proxy.adapters.feed import open_feed
 from proxy.adapters.keys import cluster_secret
 from proxy.adapters.learnt_hosts import FileLearntHosts
 from proxy.adapters.metrics import Prometheus
+from proxy.app import collector
 from proxy.app.foundation import (
     VERSION,
     Configured,
@@ -107,6 +109,26 @@ def bounds_of(config: Config) -> Mapping[str, int]:
     }
 
 
+class LastLife:
+    """When this worker's last life began, in a file of this machine's: in the store others may have its name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def before(self) -> float:
+        """Epoch seconds; 0.0 where there was none."""
+        try:
+            return float(self._path.read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    def begin(self, started: float) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = self._path.with_suffix(".new")
+        beside.write_text(repr(started))
+        beside.replace(self._path)
+
+
 class Worker:
     """One worker: built from a foundation, run once."""
 
@@ -116,6 +138,7 @@ class Worker:
         self._watch = watch
         self._recordings = recordings
         self._node = node
+        self._life = LastLife(configured.config.state_dir / "lives" / node)
         self._log = structlog.get_logger().bind(node=node)
         self._metrics = Prometheus()
         self._settings = settings_of(configured.config)
@@ -170,10 +193,12 @@ class Worker:
         foundation = self._foundation
         configured = foundation.configured
         loop = asyncio.get_running_loop()
+        await self._presence.claim(self._life.before())
+        self._life.begin(self._services.started)
         await self._bury_the_dead()
         await self._presence.arrive(VERSION)
         self._watch.listeners.append(self._informed)
-        self._kernel.every_second += [self._presence.beat, self._lost.look, self._measure]
+        self._kernel.every_second += [self._presence.beat, self._look_for_lost, self._measure]
         share = configured.config.gateway.workers > 1
         secret = cluster_secret(foundation.key_folder)
         protocols = served(
@@ -195,6 +220,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._kernel.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._log.info("serving", listeners=[str(each.address) for each in configured.config.listeners])
+        collector.settle()
         await self._kernel.run()
         with contextlib.suppress(Unavailable):
             await self._presence.leave()
@@ -215,6 +241,10 @@ class Worker:
         self._contexts[listener.name] = context
         return context
 
+    async def _look_for_lost(self) -> None:
+        if self._presence.alone:
+            await self._lost.look()
+
     async def _measure(self) -> None:
         self._metrics.gauge("tidegate_recorder_lag_bytes", self._recordings.lag_bytes)
 
@@ -232,7 +262,7 @@ class Worker:
         if item.kind is FeedKind.RELOADED:  # the same digest too: a secret or a certificate may be another
             self._reload()
         elif item.kind is FeedKind.KEYS:
-            self._foundation.keys.reload()
+            self._foundation.reload_keys()
 
     def _reload(self) -> None:
         """Read the configuration again; sessions that it no longer allows end."""

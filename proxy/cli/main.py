@@ -59,7 +59,11 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "keys": (
         "The keys that sign tokens, and SSH's authorities.",
-        {"rotate": "operating:rotate", "ssh": "certifying:authorities"},
+        {
+            "rotate": "operating:rotate",
+            "ssh": "certifying:authorities",
+            "rotate-targets": "certifying:rotate_targets",
+        },
     ),
 }
 

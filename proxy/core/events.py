@@ -329,10 +329,21 @@ class ConfigurationChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysRotated(Event):
-    """``distrust``: what was signed before is believed no more."""
+    """``kid`` signs tokens, ``ssh_kid`` users' SSH certificates. ``distrust``: what was signed before is believed
+    no more."""
 
     kid: str = public()
+    ssh_kid: str = public()
     distrust: bool = public()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsAuthorityRotated(Event):
+    """``authority`` is a line of what SSH targets believe: the next one, or, where it ``signs``, the one that they
+    must believe from now on."""
+
+    authority: str = public()
+    signs: bool = public()
 
 
 @dataclass(frozen=True, slots=True)

@@ -346,6 +346,10 @@ class SshKeys(Protocol):
         """What targets believe (``TrustedUserCAKeys``)."""
         ...
 
+    def next_targets_authority(self) -> bytes:
+        """What they must believe besides, before it signs; b"" where none is about to."""
+        ...
+
     def hosts_authority(self) -> bytes:
         """What users believe (``@cert-authority`` in ``known_hosts``)."""
         ...

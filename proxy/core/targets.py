@@ -98,10 +98,12 @@ class SshAllowance:
 
 @dataclass(frozen=True, slots=True)
 class SshLogin:
-    """``Account.credential`` of an SSH account."""
+    """``Account.credential`` of an SSH account. ``forced_command``: the host runs one command for it, whatever is
+    asked for."""
 
     credential: SshCredential
     allowance: SshAllowance = SshAllowance()
+    forced_command: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,38 @@
 """This node in the store: that it is there, how far it has read the feed, and whether its clock can be trusted.
 
 Used by the worker, which calls ``beat`` every second; knows no socket and no configuration.
+
+A name is one process's. Two machines under one would each take the other's sessions for those of its own life
+before, and end them in the store: so whoever comes looks whether the name is taken, and who finds that somebody
+came all the same admits nobody.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.core.errors import Unavailable
 from proxy.core.events import GatewayStarted, GatewayStopped
-from proxy.core.ports import Clock, Node, Store, Writer
+from proxy.core.ports import Clock, Node, Reader, Store, Writer
 from proxy.core.states import EndReason
 from proxy.sessions.watch import Watch
 
 SKEW = 5.0
 """Seconds this machine's clock may differ from the store's before the node admits nobody."""
+LOOKS = 10
+LISTENED = 3.0
+"""Seconds in which a process of the same name, which beats every second, is heard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a sign of life told us: how far the store's clock is ahead, and whether the store still knew us."""
+    """What a sign of life told us: how far the store's clock is ahead, whether the store still knew us, and whether
+    somebody else was there under our name."""
 
     skew: float
     known: bool
+    twin: bool
 
 
 class Presence:
@@ -45,10 +56,32 @@ class Presence:
         self._digest = digest
         self._log = log
         self._synchronous = True
+        self._twin_until = float("-inf")
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has been heard under this name for a while."""
+        return self._clock.monotonic() >= self._twin_until
 
     def may_admit(self) -> bool:
-        """Whether this node hears of revocations, and knows what time it is."""
-        return self._synchronous and self._watch.fresh()
+        """Whether this node hears of revocations, knows what time it is, and is the only one of its name."""
+        return self._synchronous and self.alone and self._watch.fresh()
+
+    async def claim(self, before: float) -> None:
+        """See that the name is free: nobody beats under it, or who did was our own life ``before`` (when it was
+        started; 0.0: none is known). ``Unavailable`` where it is somebody's."""
+        seen = await self._store.read(self._own)
+        if seen is None or seen.started == before:
+            return
+        for _ in range(LOOKS):
+            await asyncio.sleep(LISTENED / LOOKS)
+            now = await self._store.read(self._own)
+            if now is None:
+                return
+            if (now.heartbeat, now.started) != (seen.heartbeat, seen.started):
+                raise Unavailable(
+                    f"another gateway runs as {self._node} on this store: give each machine its own [gateway] node"
+                )
 
     async def arrive(self, version: str) -> None:
         """Be there. ``Unavailable`` without the store."""
@@ -64,6 +97,9 @@ class Presence:
         they are cut."""
         heard = await self._store.commit(self._beat)
         self._judge(heard)
+        if heard.twin:
+            self._twin_until = self._clock.monotonic() + LISTENED
+            self._log.error("another gateway runs under this node's name: admitting nobody")
         if not heard.known:
             self._log.error("this node was taken for lost")
             for session in self._watch.registry:
@@ -78,10 +114,13 @@ class Presence:
 
         await self._store.commit(unit)
 
+    def _own(self, reader: Reader) -> Node | None:
+        return next((each for each in reader.nodes() if each.id == self._node), None)
+
     def _beat(self, writer: Writer) -> Heard:
-        heard = Heard(
-            skew=writer.now() - self._clock.now(), known=any(each.id == self._node for each in writer.nodes())
-        )
+        own = self._own(writer)
+        twin = own is not None and own.started != self._started
+        heard = Heard(skew=writer.now() - self._clock.now(), known=own is not None, twin=twin)
         writer.put_node(
             Node(
                 id=self._node,

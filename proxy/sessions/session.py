@@ -186,9 +186,12 @@ class Session:
                 end = await self._ended
                 receipt = await Parting(self._services, sides, end, self.id, self._note).run(tasks)
                 await self._conclude(end, conversation, receipt)
-            finally:
-                self.relaying = None
+            except BaseException:
                 self.client.close()
+                raise
+            finally:  # the client, who may still be reading its last words, is let go by ``Parting``
+                self.relaying = None
+                self._services.registry.remove(self)
                 target.close()
 
     def _recorded(self) -> Recorder:

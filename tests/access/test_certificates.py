@@ -17,12 +17,13 @@ from proxy.adapters.ssh_keys import Ed25519SshKeys, public, signed
 from proxy.core.access import Claims, Grant, Refusal, Wish
 from proxy.core.errors import Denied, PeerError, Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.ssh_keys import MemoryTargets, OneUserAuthority
 from tests.fakes.things import a_grant
 
 CLOCK = FakeClock()
 NOW = int(CLOCK.now())
 USERS, TARGETS, HOSTS, HOST, OWN = (Ed25519PrivateKey.generate() for _ in range(5))
-KEYS = Ed25519SshKeys(USERS, TARGETS, HOSTS, HOST, CLOCK)
+KEYS = Ed25519SshKeys(OneUserAuthority(USERS), MemoryTargets(TARGETS), HOSTS, HOST, CLOCK)
 CERTIFICATES = Certificates(KEYS, CLOCK)
 KEY = wire.read_key(public(OWN))
 

@@ -21,6 +21,7 @@ from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
 from proxy.policy.rules import Rule
 from tests.fakes.clock import FakeClock, FakeIds
+from tests.fakes.ssh_keys import MemoryTargets, OneUserAuthority
 from tests.fakes.store import MemoryStore
 
 HOUR = 3600.0
@@ -131,7 +132,10 @@ class World:
         self.seal = MemorySeal()
         self.keys = MemoryKeys()
         self.tokens = Tokens(self.keys, self.clock, self.ids, "tidegate-test", lambda: self.life, leeway=5.0)
-        self.ssh_keys = Ed25519SshKeys(*(Ed25519PrivateKey.generate() for _ in range(4)), clock=self.clock)
+        keys = [Ed25519PrivateKey.generate() for _ in range(4)]
+        self.ssh_keys = Ed25519SshKeys(
+            OneUserAuthority(keys[0]), MemoryTargets(keys[1]), keys[2], keys[3], self.clock
+        )
         self.certificates = Certificates(self.ssh_keys, self.clock, lambda: self.life)
         self.requests = Requests(
             self.store, lambda: self.catalog, self.clock, self.ids, self.seal, lambda: self.limits

@@ -54,14 +54,25 @@ def test_a_full_bell_does_not_hold_up_the_ringer(folder: Path, doorbell: UnixDoo
         assert not rung(deaf)
 
 
-def test_the_bell_of_a_dead_process_is_taken_down(folder: Path, doorbell: UnixDoorbell) -> None:
+def test_the_bell_of_a_dead_process_is_left_to_who_starts_the_next(folder: Path, doorbell: UnixDoorbell) -> None:
+    """Whoever rings cannot tell it from one that has been bound anew since: that one would never be rung."""
     folder.mkdir()
     dead = folder / "dead.bell"
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as abandoned:
         abandoned.bind(str(dead))
+    with listen(folder / "one.bell") as bell:
+        doorbell.ring()
+        assert rung(bell)
     assert dead.exists()
-    doorbell.ring()
-    assert not dead.exists()
+
+
+def test_who_leaves_late_does_not_take_its_successor_s_bell_down(folder: Path, doorbell: UnixDoorbell) -> None:
+    late = listen(folder / "one.bell")
+    with listen(folder / "one.bell") as bell:
+        late.close()
+        doorbell.ring()
+        assert rung(bell)
+    assert not (folder / "one.bell").exists()
 
 
 def test_other_files_are_left_alone(folder: Path, doorbell: UnixDoorbell) -> None:

@@ -15,17 +15,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_identity
 
 from proxy.access import ssh_wire as wire
+from proxy.access.certificates import LIFE_MOST, Certificates
+from proxy.access.tokens import LEEWAY_MOST
 from proxy.adapters.clock import SystemClock
-from proxy.adapters.keys import KeyFolder
-from proxy.adapters.ssh_keys import ALIAS, FILES, Ed25519SshKeys, pem, ssh_keys
-from proxy.core.errors import Unavailable
+from proxy.adapters.keys import OVERLAP, KeyFolder
+from proxy.adapters.ssh_keys import ALIAS, Ed25519SshKeys, pem, ssh_keys
+from proxy.core.access import Wish
+from proxy.core.errors import Denied, PeerError, Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.things import a_grant
 
 SSHD = Path("/usr/sbin/sshd")
 real_openssh = pytest.mark.skipif(
     shutil.which("ssh-keygen") is None or shutil.which("ssh") is None or not SSHD.exists(),
     reason="OpenSSH is not installed",
 )
+FILES = ("ssh_targets_ca", "ssh_hosts_ca", "ssh_host_key")
 
 
 @pytest.fixture
@@ -45,7 +50,8 @@ def public_key(key: Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePriv
 
 def test_they_are_made_once_and_closed_to_others(folder: KeyFolder) -> None:
     first, second = (ssh_keys(folder, FakeClock()) for _ in range(2))
-    for name in FILES:
+    (users,) = folder.path.glob("ssh-users-*.pem")
+    for name in (*FILES, users.name):
         assert (folder.path / name).stat().st_mode & 0o777 == 0o600
         assert (folder.path / name).read_bytes().startswith(b"-----BEGIN OPENSSH PRIVATE KEY-----")
     hosts = [wire.read_certificate(wire.read_line(each.host_certificate([]).decode())) for each in (first, second)]
@@ -62,10 +68,11 @@ def test_the_authorities_are_apart(keys: Ed25519SshKeys) -> None:
     assert users not in [wire.read_line(line.decode()) for line in lines[:2]]
 
 
-@pytest.mark.parametrize("name", FILES[1:])
+@pytest.mark.parametrize("name", FILES)
 def test_one_key_under_two_names_is_refused(folder: KeyFolder, name: str) -> None:
     ssh_keys(folder, FakeClock())
-    folder.write(name, (folder.path / "ssh_users_ca").read_bytes())
+    (users,) = folder.path.glob("ssh-users-*.pem")
+    folder.write(name, users.read_bytes())
     with pytest.raises(Unavailable, match="one key under two names"):
         ssh_keys(folder, FakeClock())
 
@@ -82,6 +89,110 @@ def test_a_key_that_others_may_read_is_refused(folder: KeyFolder) -> None:
     (folder.path / "ssh_targets_ca").chmod(0o640)
     with pytest.raises(Unavailable, match="open to others"):
         ssh_keys(folder, FakeClock())
+
+
+# -- rotation ------------------------------------------------------------------------------------------------------
+
+
+def certified(keys: Ed25519SshKeys, clock: FakeClock) -> bytes:
+    """A fresh certificate of a user's."""
+    grant = a_grant("grant-1", starts=clock.now(), ends=clock.now() + 3600)
+    key = public_key(Ed25519PrivateKey.generate())
+    line, _ = Certificates(keys, clock, lambda: LIFE_MOST).issue(grant, "alice", key)
+    return wire.read_line(line)
+
+
+def believed(keys: Ed25519SshKeys, clock: FakeClock, certificate: bytes) -> bool:
+    wish = Wish("sess-1", "ssh", a_grant("grant-1").account, "10.0.0.1")
+    try:
+        Certificates(keys, clock).verify(certificate, wish)
+    except Denied:
+        return False
+    return True
+
+
+def test_a_users_certificate_outlives_the_rotation_of_what_signed_it(folder: KeyFolder) -> None:
+    clock = FakeClock()
+    ours, theirs = (ssh_keys(folder, clock) for _ in range(2))
+    old = certified(ours, clock)
+    ours.users.rotate(clock.now())
+    theirs.reload()
+    clock.advance(OVERLAP / 2)
+    between = certified(ours, clock)  # the new one signs when everybody has read it
+    assert wire.read_certificate(between).authority == wire.read_certificate(old).authority
+    clock.advance(OVERLAP / 2)
+    new = certified(ours, clock)
+    assert wire.read_certificate(new).authority != wire.read_certificate(old).authority
+    for keys in (ours, theirs):
+        assert [believed(keys, clock, each) for each in (old, between, new)] == [True] * 3
+    clock.advance(LIFE_MOST + LEEWAY_MOST + 1)
+    for keys in (ours, theirs):
+        assert keys.user_authorities() == (wire.read_certificate(new).authority,)
+
+
+def test_what_a_stolen_authority_signed_is_refused_at_once(folder: KeyFolder) -> None:
+    clock = FakeClock()
+    ours, theirs = (ssh_keys(folder, clock) for _ in range(2))
+    old = certified(ours, clock)
+    ours.users.rotate(clock.now(), overlap=0.0, distrust=True)
+    assert believed(theirs, clock, old)
+    theirs.reload()
+    for keys in (ours, theirs):
+        assert not believed(keys, clock, old)
+        assert believed(keys, clock, certified(ours, clock))
+
+
+def signer(keys: Ed25519SshKeys) -> bytes:
+    """Who signs what targets are shown, as the blob of their line."""
+    _, line = keys.issue_for_target("ops", "sess-1")
+    return wire.read_certificate(wire.read_line(line.decode())).authority
+
+
+def line_of(line: bytes) -> bytes:
+    return wire.read_line(line.decode())
+
+
+def test_the_next_authority_of_targets_signs_when_it_is_told_to(folder: KeyFolder) -> None:
+    ours, theirs = (ssh_keys(folder, FakeClock()) for _ in range(2))
+    first = line_of(ours.targets_authority())
+    assert ours.next_targets_authority() == b""
+    with pytest.raises(PeerError) as refused:
+        ours.targets.switch()
+    assert refused.value.code == "conflict"
+    ours.targets.prepare()
+    second = line_of(ours.next_targets_authority())
+    ours.targets.prepare()  # it is there: targets may believe it already
+    assert line_of(ours.next_targets_authority()) == second != first
+    assert signer(ours) == first
+    theirs.targets.switch()
+    assert (signer(theirs), signer(ours)) == (second, first)
+    ours.reload()
+    assert (signer(ours), ours.next_targets_authority()) == (second, b"")
+    assert line_of(ours.targets_authority()) == second
+
+
+def test_a_step_that_nobody_was_told_of_is_taken_back(folder: KeyFolder) -> None:
+    keys = ssh_keys(folder, FakeClock())
+    first = line_of(keys.targets_authority())
+    keys.targets.prepare()()
+    assert keys.next_targets_authority() == b""
+    keys.targets.prepare()
+    second = line_of(keys.next_targets_authority())
+    keys.targets.switch()()
+    for each in (keys, ssh_keys(folder, FakeClock())):
+        assert (line_of(each.targets_authority()), line_of(each.next_targets_authority())) == (first, second)
+        assert signer(each) == first
+
+
+def test_a_switch_that_was_killed_half_way_is_one(folder: KeyFolder) -> None:
+    keys = ssh_keys(folder, FakeClock())
+    keys.targets.prepare()
+    second = line_of(keys.next_targets_authority())
+    folder.write("ssh_targets_ca", (folder.path / "ssh_targets_ca.next").read_bytes())
+    again = ssh_keys(folder, FakeClock())
+    assert (signer(again), again.next_targets_authority()) == (second, b"")
+    again.targets.prepare()
+    assert line_of(again.next_targets_authority()) != second
 
 
 def test_no_certificate_is_for_anybody(keys: Ed25519SshKeys) -> None:

@@ -118,6 +118,20 @@ async def test_reload_and_rotate_ring(world: ApiWorld) -> None:
     assert world.doorbell.rung == 4
 
 
+async def test_the_next_authority_of_targets_is_shown_and_then_signs(world: ApiWorld) -> None:
+    before = (await world.call("alice", "GET", "/v1/ssh/authorities")).json()
+    assert before["targets_next"] == ""
+    assert (await world.call("dave", "POST", "/v1/keys/targets", {"switch": True})).status_code == 409
+    made = (await world.call("dave", "POST", "/v1/keys/targets")).json()
+    assert made["targets"] == before["targets"]
+    assert made["targets_next"].startswith("ssh-ed25519 ")
+    assert (await world.call("alice", "GET", "/v1/ssh/authorities")).json() == made
+    after = (await world.call("dave", "POST", "/v1/keys/targets", {"switch": True})).json()
+    assert after["targets"].split()[1] == made["targets_next"].split()[1]
+    assert after["targets_next"] == ""
+    assert world.doorbell.rung == 2
+
+
 async def test_a_broken_configuration_is_told_and_rings_nobody(world: ApiWorld) -> None:
     world.reload_fails = True
     answer = await world.call("dave", "POST", "/v1/config/reload")

@@ -104,6 +104,7 @@ LINES = [
     Line("GET", "/v1/audit/verify", (401, 403, 403, 403, 200, 200)),
     Line("POST", "/v1/config/reload", (401, 403, 403, 403, 403, 200)),
     Line("POST", "/v1/keys/rotate", (401, 403, 403, 403, 403, 200)),
+    Line("POST", "/v1/keys/targets", (401, 403, 403, 403, 403, 200)),
 ]
 
 

@@ -135,6 +135,7 @@ class ApiWorld(World):
             head_keys=lambda: PUBLIC,
             reload=self.reloaded,
             rotate_keys=self.rotated,
+            rotate_targets=self.targets_rotated,
             facts=lambda: self.facts,
         )
         self.api: FastAPI = create_api(self.services)
@@ -145,8 +146,11 @@ class ApiWorld(World):
         return Reload("new", ("policies[0].accounts",), ("listeners",))
 
     async def rotated(self, actor: str, distrust: bool) -> str:
-        await self.store.commit(lambda writer: writer.append(KeysRotated(actor, kid="k2", distrust=distrust)))
+        await self.store.commit(lambda writer: writer.append(KeysRotated(actor, "k2", "u2", distrust)))
         return "k2"
+
+    async def targets_rotated(self, actor: str, switch: bool) -> None:
+        _ = self.ssh_keys.targets.switch() if switch else self.ssh_keys.targets.prepare()
 
     def client(self, source: str = OFFICE) -> httpx.AsyncClient:
         """An HTTP client that comes from ``source``."""

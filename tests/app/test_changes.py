@@ -134,6 +134,32 @@ async def test_what_the_store_was_not_told_of_is_not_in_force(file: Path) -> Non
         assert await trail(here) == []
 
 
+async def test_ssh_keys_are_rotated_too_and_not_in_force_either_where_nobody_was_told(file: Path) -> None:
+    async with api(file) as (here, changes), api(file, "other") as (there, _):
+        users, line = here.ssh_keys.user_authorities(), here.ssh_keys.targets_authority()
+        with pytest.MonkeyPatch.context() as patching:
+            lose(here, patching, kept=False)
+            for refused in (changes.rotate("dave", True), changes.rotate_targets("dave", False)):
+                with pytest.raises(Unavailable):
+                    await refused
+        for foundation in (here, there):
+            assert foundation.ssh_keys.user_authorities() == users
+            assert foundation.ssh_keys.next_targets_authority() == b""
+        await changes.rotate("dave", True)
+        await until(lambda: not set(there.ssh_keys.user_authorities()) & set(users))
+        assert there.ssh_keys.user_authorities() == here.ssh_keys.user_authorities()
+        with pytest.raises(PeerError):
+            await changes.rotate_targets("dave", True)
+        await changes.rotate_targets("dave", False)
+        await until(lambda: there.ssh_keys.next_targets_authority() != b"")
+        assert there.ssh_keys.targets_authority() == line
+        await changes.rotate_targets("dave", True)
+        await until(lambda: there.ssh_keys.targets_authority() != line)
+        assert there.ssh_keys.next_targets_authority() == b""
+        told = [row.body["signs"] for row in await trail(here) if row.kind == "targets_authority_rotated"]
+        assert told == [False, True]
+
+
 async def test_nodes_that_may_have_been_told_of_a_key_are_told_again(file: Path) -> None:
     async with api(file) as (here, changes), api(file, "other") as (there, _):
         old = here.keys.current()[0]

@@ -1,9 +1,12 @@
 """A state folder has one gateway: a second would take the first one's sessions for those of a process that died."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
+from proxy.adapters.doorbell import bells
 from proxy.app import serving
 
 
@@ -27,3 +30,34 @@ def test_it_says_so_in_words(
     with serving.alone(tmp_path / "state" / "run" / "lock"):
         assert serving.serve(file) == 1
     assert "another gateway runs with the state folder" in capsys.readouterr().err
+
+
+def test_the_state_folder_is_its_owner_s_alone_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[gateway]\nstate_dir = "some/where/state"\n')
+    monkeypatch.setattr(serving, "supervise", lambda *_, **__: 0)
+    before = os.umask(0o022)
+    try:
+        assert serving.serve(file) == 0
+    finally:
+        os.umask(before)
+    state = tmp_path / "some" / "where" / "state"
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (state, state / "run")] == [0o700, 0o700]
+    state.chmod(0o750)  # the operator's own decision
+    assert serving.serve(file) == 0
+    assert stat.S_IMODE(state.stat().st_mode) == 0o750
+
+
+def test_bells_that_a_killed_gateway_left_are_taken_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("")
+    monkeypatch.setattr(serving, "supervise", lambda *_, **__: 0)
+    run = bells(tmp_path / "state")
+    run.mkdir(parents=True)
+    (run / "worker-7.bell").touch()
+    (run / "notes.txt").touch()
+    assert serving.serve(file) == 0
+    assert not (run / "worker-7.bell").exists()
+    assert (run / "notes.txt").exists()

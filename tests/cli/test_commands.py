@@ -229,6 +229,18 @@ def test_a_trail_that_is_not_whole_is_1(tidegate: Shell, world: ApiWorld) -> Non
     assert "row 2" in done.out
 
 
+def test_targets_are_to_believe_the_next_authority_before_it_signs(tidegate: Shell) -> None:
+    lines = tidegate("dave", "keys", "ssh", "--targets").out.splitlines()
+    assert tidegate("dave", "keys", "rotate-targets", "--switch").code == 1
+    made = tidegate("dave", "keys", "rotate-targets")
+    assert "keys ssh --targets" in made.err
+    assert tidegate("dave", "keys", "ssh", "--targets").out.splitlines() == [*lines, made.out.strip()]
+    switched = tidegate("dave", "keys", "rotate-targets", "--switch")
+    assert switched.out.split()[1] == made.out.split()[1]
+    assert "can go" in switched.err
+    assert tidegate("dave", "keys", "ssh", "--targets").out == switched.out
+
+
 def test_operating(tidegate: Shell, world: ApiWorld) -> None:
     assert "policies[0].accounts" in tidegate("dave", "reload").out
     assert "k2" in tidegate("dave", "keys", "rotate").out

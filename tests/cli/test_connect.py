@@ -17,8 +17,8 @@ import pytest
 
 from proxy.cli.connect import wire
 from proxy.cli.connect.clients import psql, psql_environment
-from proxy.cli.failures import Failed
-from proxy.cli.tokens import Ticket
+from proxy.cli.connect.passfile import PassFile
+from proxy.cli.failures import USAGE, Failed
 from tests.api.world import ApiWorld
 from tests.cli.conftest import Shell
 from tests.cli.gateway import FakeGateway, fake_gateway
@@ -187,10 +187,85 @@ def test_a_passfile_ends_with_its_grant(alice: Shell, world: ApiWorld, tmp_path:
 
 
 def test_colons_in_a_passfile_are_escaped() -> None:
-    from proxy.cli.commands.connecting import Way, passfile_line
+    from proxy.cli.commands.connecting import Way, passfile_entry
 
-    made = Ticket("g", "shop", "odd:name\\x", (), "", 600.0, "a.b.c")
-    assert passfile_line(Way("fe80::1", 6432, "shop"), made) == "fe80\\:\\:1:6432:*:odd\\:name\\\\x:a.b.c\n"
+    assert passfile_entry(Way("fe80::1", 6432, "shop"), "odd:name\\x") == "fe80\\:\\:1:6432:*:odd\\:name\\\\x:"
+
+
+MINE = "127.0.0.1:5432:*:readonly:"
+TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "db.example.com:5432:*:me:secret\n",
+        f"{MINE}my-own-password\n",
+        f"{MINE}{TOKEN}\ndb.example.com:5432:*:me:secret\n",
+        f"db.example.com:5432:*:me:secret\n{MINE}{TOKEN}\n",
+        f"127.0.0.1:5432:*:owner:{TOKEN}\n",
+        "\n",
+    ],
+)
+def test_a_passfile_with_anything_else_in_it_is_left_alone(there: str, tmp_path: Path) -> None:
+    file = tmp_path / ".pgpass"
+    file.write_text(there)
+    kept = PassFile(file, MINE)
+    with pytest.raises(Failed, match="holds something else") as caught:
+        kept.write(TOKEN)
+    assert caught.value.code == USAGE
+    kept.remove()
+    assert file.read_text() == there
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_command_says_so_and_removes_nothing(alice: Shell, tmp_path: Path) -> None:
+    """``--file ~/.pgpass`` replaced the person's passwords, and removed the file at Ctrl-C."""
+    file = tmp_path / ".pgpass"
+    file.write_text("db.example.com:5432:*:me:secret\n")
+    done = alice("alice", "passfile", "shop", "--file", str(file))
+    assert done.code == 2
+    assert f"{file} holds something else" in done.err
+    assert file.read_text() == "db.example.com:5432:*:me:secret\n"
+
+
+@pytest.mark.parametrize("there", ["", f"{MINE}{TOKEN}\n", f"{MINE}{TOKEN}"])
+def test_what_an_earlier_passfile_has_left_is_replaced(there: str, tmp_path: Path) -> None:
+    file = tmp_path / "pass"
+    file.write_text(there)
+    kept = PassFile(file, MINE)
+    kept.write("eyJa.eyJb.c")
+    assert file.read_text() == f"{MINE}eyJa.eyJb.c\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    kept.write("eyJa.eyJb.d")
+    file.unlink()
+    kept.write("eyJa.eyJb.e")
+    kept.remove()
+    assert not file.exists()
+
+
+def test_of_two_runs_with_one_file_the_first_leaves_it_to_the_second(tmp_path: Path) -> None:
+    file = tmp_path / "pass"
+    first, second = PassFile(file, MINE), PassFile(file, MINE)
+    first.write("eyJa.eyJb.1")
+    second.write("eyJa.eyJb.2")
+    with pytest.raises(Failed, match="changed by somebody else"):
+        first.write("eyJa.eyJb.3")
+    first.remove()
+    assert file.read_text() == f"{MINE}eyJa.eyJb.2\n"
+    second.remove()
+    assert not file.exists()
+
+
+def test_neither_a_link_nor_a_pipe_becomes_a_passfile(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, why in (("pipe", "is not a file"), ("link", "cannot be read")):
+        with pytest.raises(Failed, match=why):
+            PassFile(tmp_path / name, MINE).write(TOKEN)
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(Failed, match="cannot be written"):
+        PassFile(tmp_path / "no" / "folder", MINE).write(TOKEN)
 
 
 def test_no_psql_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:

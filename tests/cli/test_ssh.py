@@ -1,6 +1,7 @@
 """SSH from the command line: key, certificate, ssh_config as stock ssh reads it, the client that connect runs."""
 
 import asyncio
+import errno
 import json
 import os
 import shlex
@@ -185,6 +186,19 @@ def test_as_json_and_by_the_long_way(alice: Alice) -> None:
     assert (alice.folder / "ops@box-cert.pub").exists()
 
 
+def test_no_private_key_is_left_where_there_are_no_hard_links(
+    alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    folder = ssh.Folder(os.environ)
+    key = folder.public_key()
+    assert [each.name for each in alice.folder.iterdir()] == ["id_ed25519"]
+    assert folder.public_key() == key
+
+
 def test_many_at_once_make_one_key(alice: Alice) -> None:
     made: list[bytes] = []
     folder = ssh.Folder(os.environ)
@@ -306,6 +320,24 @@ def test_quotes_and_the_like_are_refused(text: str) -> None:
     for write in (ssh.quoted, ssh.shell_word):
         with pytest.raises(Failed, match="cannot be written"):
             write(text)
+
+
+@pytest.mark.parametrize(
+    "host", ["gate\n    ProxyCommand touch /tmp/x", "-oProxyCommand=x", "gate x", "%h", "`x`", "../gate", ""]
+)
+def test_a_gateway_that_lies_writes_no_line_of_ssh_config(alice: Alice, host: str) -> None:
+    """ssh takes the first of two: what stands before ``ProxyCommand none`` would be run."""
+    for place in ({"host": host}, {"alias": host}, {"resource": host}):
+        named = {"resource": "box", "account": "ops", "host": "gate", "port": 22, "alias": "tidegate", **place}
+        with pytest.raises(Failed, match="no name or address"):
+            ssh.Place(**named)
+    if host:
+        alice.world.facts = replace(alice.world.facts, listeners={"ssh": (host, 2222)})
+        code, out, err = alice("ssh-config")
+        assert (code, out) == (4, "")
+        assert "no name or address" in err
+    for each in ("gate.example", "192.0.2.7", "::1", "fe80::1", "alice@box"):
+        ssh.Place("box", "ops", each, 22, "tidegate")
 
 
 def test_a_word_is_one_word() -> None:

@@ -12,9 +12,12 @@ from proxy.protocols.ssh.engine import SshEngines
 from proxy.sessions.services import Engine, Front, Services
 from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
 
+FAR = ("far", 7)
+
 
 class SshPeer:
-    """The target runs what it is told as a command; ``slow`` until it is signalled."""
+    """The target runs what it is told as a command; ``slow`` until it is signalled. ``far`` makes its end of a
+    connection to ``FAR``, the one place that may be forwarded to. It opens a session while ``opens`` is set."""
 
     protocol = "ssh"
     logs_in = True
@@ -28,6 +31,9 @@ class SshPeer:
         self.stopped = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
+        self.opens = asyncio.Event()
+        self.opens.set()
+        self.far: Callable[[], Any] = lambda: False
         self._keys = MemoryKeys()
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._acceptor: asyncssh.SSHAcceptor | None = None
@@ -39,8 +45,8 @@ class SshPeer:
         return int(self._acceptor.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        self.stopped.set()
-        self.answers.set()
+        for each in (self.stopped, self.answers, self.opens):
+            each.set()
         if self._acceptor is not None:
             self._acceptor.close()
 
@@ -49,7 +55,9 @@ class SshPeer:
         return Resource("thing", "ssh", (("127.0.0.1", port),), options=SshTarget(host_keys=(key,)))
 
     def account(self) -> Account:
-        return Account("any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance()))
+        return Account(
+            "any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance(forward=(FAR,)))
+        )
 
     def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
         return SshEngines(services, self._keys, MemoryHosts()).engine(Front(names=("127.0.0.1",))), []
@@ -88,7 +96,14 @@ class Host(asyncssh.SSHServer):
         return password == "x"
 
     def session_requested(self) -> Any:
+        return self._opened()
+
+    async def _opened(self) -> "Process":
+        await self._peer.opens.wait()
         return Process(self._peer)
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        return self._peer.far()
 
 
 class Process(asyncssh.SSHServerSession[str]):

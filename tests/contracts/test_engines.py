@@ -72,6 +72,7 @@ class World:
     admits: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     services: Any = None
+    kernel: Any = None
 
     # -- as the gate
 
@@ -129,7 +130,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         asyncio.get_running_loop(), clock, FakeIds(), store, world, watch.registry, watch, world.recordings,
         NoMetrics(), lambda: SETTINGS, "node-1", clock.now(), structlog.get_logger(),
     )  # fmt: skip
-    kernel = Kernel(services)
+    kernel = world.kernel = Kernel(services)
     engine, background = peer.engine(services)
     kernel.background += background
     listening = socket.socket()

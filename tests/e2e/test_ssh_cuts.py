@@ -221,7 +221,7 @@ def test_a_file_on_its_way_down(gate: SshGateway, place: Path, tmp_path: Path) -
     with doing(gate, f"box:{there}", str(back), name="scp") as (grant, process):
         until(lambda: back.exists() and back.stat().st_size > 3_000_000)
         gate.revoke(grant)
-        # Its words stand behind what it has not read yet; where that is too much they are lost to a reset.
+        # Its words stand behind what it has not read yet; a client that takes nothing for 0.2 s is not waited for.
         said = process.communicate(timeout=ENDED_WITHIN)[1].decode()
         assert TOLD in said or "Connection" in said
     found = accounted(gate, grant, {"cut", "done", "failed"})

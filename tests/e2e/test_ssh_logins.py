@@ -37,6 +37,7 @@ def test_a_token_that_the_client_cut_short_is_told_from_a_wrong_one(box: SshGate
         done = replace(door, password=door.password[:size]).ssh("true")
         assert done.returncode == 255
         assert f"your client sent only {size} bytes".encode() in done.stderr
+        assert b"or show a certificate instead: `tidegate connect RESOURCE`" in done.stderr
     wrong = door.password[:-8] + "AAAAAAAA"
     done = replace(door, password=wrong).ssh("true")
     assert done.returncode == 255
@@ -82,6 +83,25 @@ def test_a_certificate_is_for_its_key_and_its_account_alone(box: SshGateway, tmp
     assert door.having(User="somebody").ssh("true").returncode == 255
     other = box.certified_door(box.ssh_grant())
     assert replace(door, key=other.key).ssh("true").returncode == 255
+
+
+def test_a_certificate_outlives_the_rotation_of_what_signed_it(box: SshGateway) -> None:
+    door = box.certified_door(box.ssh_grant())
+    box.call("POST", "/v1/keys/rotate", user="dave")
+    assert door.ssh("echo in").stdout == b"in\n"
+    assert box.certified_door(box.ssh_grant()).ssh("echo in").stdout == b"in\n"
+
+
+def test_a_host_that_believes_the_next_authority_is_entered_by_it(box: SshGateway) -> None:
+    assert box.target is not None
+    made = box.call("POST", "/v1/keys/targets", user="dave")
+    believed = box.target.authorities
+    with believed.open("a") as file:
+        file.write(made["targets_next"] + "\n")
+    box.call("POST", "/v1/keys/targets", {"switch": True}, user="dave")
+    old = made["targets"].split()[1]
+    believed.write_text("".join(line for line in believed.open() if old not in line))
+    until(lambda: box.door("certified").ssh("echo in").stdout == b"in\n")
 
 
 def test_nobody_is_certified_for_the_grant_of_another(box: SshGateway) -> None:

@@ -123,8 +123,10 @@ class Door:
         try:
             yield process
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # Once it is reaped, its id is free when nobody of its group is left: who has it then is a stranger.
+            if process.returncode is None or not Path(f"/proc/{process.pid}").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
             for pipe in (process.stdin, process.stdout, process.stderr):
                 with contextlib.suppress(OSError):

@@ -192,7 +192,7 @@ def _find(version: str, folder: Path) -> Build:
 
 
 def _make(build: Build, folder: Path, *, log_statements: bool, settings: Mapping[str, str]) -> Cluster:
-    run_as = RunAs.unprivileged()
+    run_as = RunAs.for_database()
     sockets = folder / "socket"
     sockets.mkdir(mode=0o755)
     run_as.own(sockets)

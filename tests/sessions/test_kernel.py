@@ -281,6 +281,22 @@ async def test_a_client_that_does_not_read_is_cut_without_waiting(world: World) 
         assert (await world.ended()).end_reason is EndReason.GRANT_REVOKED
 
 
+async def test_a_client_that_still_speaks_is_not_reset_before_it_has_its_last_words(world: World) -> None:
+    """As one that acknowledges what it reads, with the words behind that: a reset would throw them away. One that
+    never closes is let go all the same."""
+    async with connected(world) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await world.revoke()
+        await world.ended()
+        for _ in range(3):
+            await client.say("more")
+            await asyncio.sleep(0.01)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await client.hear()).startswith("FATAL grant_revoked")
+        assert await client.rest() == b""
+        await until(lambda: not world.kernel.known())
+
+
 async def test_revoked_between_check_and_registration_is_still_cut(world: World) -> None:
     """The revocation is committed and handled after the facts were read and before the session is filed."""
     world.gate.between = lambda: revoke_and_wait(world)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import Unavailable
 from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Node, Page
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
 from proxy.sessions.lost import SILENT_LEASES, Lost
-from proxy.sessions.presence import SKEW, Presence
+from proxy.sessions.presence import LISTENED, SKEW, Presence
 from proxy.sessions.registry import Registry
 from proxy.sessions.watch import Watch
 from tests.fakes.clock import FakeClock
@@ -207,6 +208,61 @@ async def test_a_node_that_starts_with_a_wrong_clock_admits_nobody(cluster: Clus
     clock.jump(SKEW + 1)
     await here.arrive("0")
     assert not here.may_admit()
+
+
+@pytest.fixture
+def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.sessions.presence.LISTENED", 0.1)
+
+
+async def test_a_name_that_somebody_beats_under_is_not_taken(cluster: Cluster, in_no_time: None) -> None:
+    there, _ = presence(cluster)
+    await there.arrive("0")
+    cluster.clock.advance(1)
+    here, _ = presence(cluster)
+    async with asyncio.TaskGroup() as tasks:
+        claimed = tasks.create_task(refused(here))
+        await asyncio.sleep(0.02)
+        cluster.clock.advance(1)
+        await there.beat()
+    assert "another gateway runs as node-1" in claimed.result()
+
+
+async def refused(here: Presence) -> str:
+    with pytest.raises(Unavailable) as error:
+        await here.claim(0.0)
+    return str(error.value)
+
+
+async def test_a_name_is_free_where_nobody_beats_or_it_was_our_own(cluster: Cluster, in_no_time: None) -> None:
+    here, _ = presence(cluster)
+    await here.claim(0.0)
+    await cluster.put(a_node("node-1", 7.0))
+    await here.claim(0.0)  # dead: it was heard of once
+
+
+async def test_our_own_life_before_is_not_listened_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.sessions.presence.LISTENED", 3600.0)
+    here, _ = presence(cluster)
+    await cluster.put(a_node("node-1", 7.0))
+    async with asyncio.timeout(5):
+        await here.claim(7.0)
+
+
+async def test_two_of_one_name_admit_nobody_until_one_has_gone(cluster: Cluster) -> None:
+    here, _ = presence(cluster)
+    await here.arrive("0")
+    cluster.clock.advance(1)
+    there, _ = presence(cluster)
+    await there.arrive("0")
+    await here.beat()
+    await there.beat()
+    assert not here.may_admit()
+    assert not there.alone
+    await here.beat()
+    cluster.clock.advance(LISTENED)
+    await here.beat()
+    assert here.may_admit()
 
 
 async def test_who_leaves_is_gone(cluster: Cluster) -> None:

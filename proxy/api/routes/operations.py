@@ -7,8 +7,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from proxy.api.callers import Admin, Given, ReadsAll, Scraper
 from proxy.api.readiness import NodesFacts, look, reasons
-from proxy.api.shapes.operations import KeyRotated, Ready, Reloaded, RotationAsked
+from proxy.api.routes.ssh import shown
+from proxy.api.shapes.operations import KeyRotated, Ready, Reloaded, RotationAsked, TargetsRotationAsked
 from proxy.api.shapes.sessions import NodeShown
+from proxy.api.shapes.ssh import AuthoritiesShown
 from proxy.api.shapes.values import Paged
 from proxy.core.errors import Unavailable
 
@@ -79,8 +81,20 @@ async def reload(caller: Admin, services: Given) -> Reloaded:
 
 @router.post("/v1/keys/rotate", summary="Sign with a new key from now on")
 async def rotate(caller: Admin, services: Given, asked: RotationAsked | None = None) -> KeyRotated:
-    """Tokens signed by the keys before verify until they have ended. With `distrust`, for a key that was stolen,
-    they are refused at once, and everybody logs in again; sessions that are live go on: revoke what should end."""
+    """Tokens and SSH certificates signed by the keys before verify until they have ended. With `distrust`, for a
+    key that was stolen, they are refused at once, and everybody logs in again; sessions that are live go on: revoke
+    what should end."""
     kid = await services.rotate_keys(caller.identity.name, asked is not None and asked.distrust)
     services.doorbell.ring()
     return KeyRotated(kid=kid)
+
+
+@router.post("/v1/keys/targets", summary="Make the next authority that SSH targets believe, or sign with it")
+async def rotate_targets(
+    caller: Admin, services: Given, asked: TargetsRotationAsked | None = None
+) -> AuthoritiesShown:
+    """In two steps, since only the targets' admins can have them believe it: first have one made, put `targets` and
+    `targets_next` into every target's TrustedUserCAKeys, then `switch`; after that the old line can go."""
+    await services.rotate_targets(caller.identity.name, asked is not None and asked.switch)
+    services.doorbell.ring()
+    return shown(services)

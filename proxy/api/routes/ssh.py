@@ -36,8 +36,13 @@ async def certificates(asked: CertificateAsked, caller: Known, services: Given) 
 @router.get("/authorities", summary="The public keys that targets and clients believe")
 async def authorities(caller: Known, services: Given) -> AuthoritiesShown:
     """They are public; what they sign is not made here."""
+    return shown(services)
+
+
+def shown(services: Services) -> AuthoritiesShown:
     return AuthoritiesShown(
         targets=services.ssh_keys.targets_authority().decode(),
+        targets_next=services.ssh_keys.next_targets_authority().decode(),
         hosts=services.ssh_keys.hosts_authority().decode(),
         known_hosts=known_hosts(services),
         host_key_alias=services.ssh_keys.alias(),

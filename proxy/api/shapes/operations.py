@@ -70,5 +70,9 @@ class RotationAsked(Asked):
     distrust: bool = Field(False, description="believe nothing any more that older keys signed")
 
 
+class TargetsRotationAsked(Asked):
+    switch: bool = Field(False, description="sign with the next authority: every target must believe it by now")
+
+
 class KeyRotated(Shape):
     kid: str = Field(description="the key that signs from now on; older ones verify until their tokens have ended")

@@ -42,6 +42,7 @@ class AuthoritiesShown(Shape):
     """Public keys, each a line ``type base64 comment``."""
 
     targets: str = Field(description="what targets believe: a line for sshd's TrustedUserCAKeys")
+    targets_next: str = Field("", description="what they must believe besides, before it signs; mostly nothing")
     hosts: str = Field(description="what clients believe: signs the gateway's host key")
     known_hosts: list[str] = Field(description="lines for known_hosts, to be used with HostKeyAlias")
     host_key_alias: str

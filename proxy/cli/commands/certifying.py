@@ -99,7 +99,7 @@ async def run_ssh(api: Api, resource: dict[str, Any], account: str, args: list[s
 def authorities(
     context: typer.Context,
     targets: Annotated[
-        bool, typer.Option("--targets", help="Only the line for sshd's TrustedUserCAKeys, on the targets.")
+        bool, typer.Option("--targets", help="Only the lines for sshd's TrustedUserCAKeys, on the targets.")
     ] = False,
     hosts: Annotated[bool, typer.Option("--hosts", help="Only the lines for known_hosts, for clients.")] = False,
     json: Json = False,
@@ -113,6 +113,8 @@ def authorities(
             if not targets:
                 screen.line("# sshd of the targets (a file named by TrustedUserCAKeys):")
             screen.line(answer["targets"])
+            if answer["targets_next"]:
+                screen.line(answer["targets_next"])
         if not targets:
             if not hosts:
                 screen.line(f"# known_hosts of clients (with HostKeyAlias {answer['host_key_alias']}):")
@@ -122,3 +124,23 @@ def authorities(
     if targets and hosts:
         raise Failed("--targets or --hosts, not both", hint="neither shows both", code=USAGE)
     screen.show(answer, people)
+
+
+def rotate_targets(
+    context: typer.Context,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Sign with it: every target believes the next authority by now.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make the next authority that SSH targets are to believe; with --switch, sign with it.
+
+    In between, put both lines of `tidegate keys ssh --targets` into every target's TrustedUserCAKeys.
+    """
+    answer = logged_in().post("/v1/keys/targets", {"switch": switch})
+    screen = screen_of(context)
+    screen.show(answer, lambda: screen.line(answer["targets"] if switch else answer["targets_next"]))
+    if switch:
+        screen.note("this signs from now on: the line before it can go from the targets' TrustedUserCAKeys")
+    else:
+        screen.note("next: have every target believe this besides (tidegate keys ssh --targets), then --switch")

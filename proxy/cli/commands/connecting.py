@@ -15,11 +15,11 @@ from proxy.cli.client import Api, logged_in, part
 from proxy.cli.commands.certifying import run_ssh
 from proxy.cli.commands.options import As, Json, screen_of
 from proxy.cli.failures import UNREACHABLE, USAGE, Failed
-from proxy.cli.home import write_private
 from proxy.cli.screen import Screen
 from proxy.cli.tokens import Ticket, ticket
 
 if TYPE_CHECKING:
+    from proxy.cli.connect.passfile import PassFile
     from proxy.cli.connect.postgres import Relay
 
 Resource = Annotated[str, typer.Argument(metavar="RESOURCE", help="The resource.")]
@@ -106,21 +106,25 @@ def passfile(
 ) -> None:
     """Keep a password file (mode 0600) with a fresh token, for psql's \\c and clients that reconnect.
 
-    Runs until Ctrl-C or the end of the grant, and then takes the file away.
+    Runs until Ctrl-C or the end of the grant, and then takes the file away. A file that holds anything else, your
+    own ~/.pgpass say, is neither replaced nor taken away.
     """
+    from proxy.cli.connect.passfile import PassFile
+
     api = logged_in()
     screen = screen_of(context)
     made = ticket(api, resource, account)
     way = _way(api, made)
-    write_private(file, passfile_line(way, made))
+    kept = PassFile(file, passfile_entry(way, made.account))
+    kept.write(made.token)
     told = {"file": str(file.resolve()), "host": way.host, "port": way.port, "user": made.account}
     screen.show(told, lambda: screen.line(f"PGPASSFILE={file.resolve()}"))
     if once:
         return
     try:
-        asyncio.run(_keep_fresh(screen, api, (resource, made.account), way, file, made))
+        asyncio.run(_keep_fresh(screen, api, made, kept))
     finally:
-        file.unlink(missing_ok=True)
+        kept.remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +187,13 @@ async def _listen(screen: Screen, api: Api, made: Ticket, way: Way, at: tuple[in
         await until_stopped()
 
 
-def passfile_line(way: Way, made: Ticket) -> str:
-    """One line for libpq (manual, chapter 34.16): any database, since a token is for the grant's own."""
-    host, account = (text.replace("\\", "\\\\").replace(":", "\\:") for text in (way.host, made.account))
-    return f"{host}:{way.port}:*:{account}:{made.token}\n"
+def passfile_entry(way: Way, account: str) -> str:
+    """A line for libpq (manual, chapter 34.16) up to the token: any database, since that is for the grant's own."""
+    host, user = (text.replace("\\", "\\\\").replace(":", "\\:") for text in (way.host, account))
+    return f"{host}:{way.port}:*:{user}:"
 
 
-async def _keep_fresh(
-    screen: Screen, api: Api, wanted: tuple[str, str], way: Way, file: Path, made: Ticket
-) -> None:
+async def _keep_fresh(screen: Screen, api: Api, made: Ticket, kept: "PassFile") -> None:
     """Write a new token at half of each one's life; a gateway that is away is asked again until it answers."""
     from proxy.cli.connect.local import alone, until_stopped
 
@@ -200,14 +202,14 @@ async def _keep_fresh(
         while True:
             await asyncio.sleep(wait)
             try:
-                fresh = await asyncio.to_thread(ticket, api, *wanted)
+                fresh = await asyncio.to_thread(ticket, api, made.resource, made.account)
             except Failed as failed:
                 if failed.code != UNREACHABLE:
                     raise
                 screen.note(f"{failed.what}; trying again")
                 wait = RETRY_EVERY
                 continue
-            write_private(file, passfile_line(way, fresh))
+            kept.write(fresh.token)
             wait = fresh.life * REFRESH_AT
 
     try:

@@ -50,10 +50,12 @@ def rotate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Sign tokens with a new key from now on; older tokens verify until they end."""
+    """Sign tokens and SSH certificates with new keys from now on; older ones verify until they end."""
     answer = logged_in().post("/v1/keys/rotate", {"distrust": distrust})
     screen = screen_of(context)
     screen.show(answer, lambda: screen.line(f"new key {answer['kid']}"))
     if distrust:
-        screen.note("tokens and log-ins from before are refused; live sessions go on: see `tidegate revoke --all`")
+        screen.note(
+            "what was signed before is refused, log-ins too; live sessions go on: see `tidegate revoke --all`"
+        )
         screen.note("next: tidegate login")

@@ -7,6 +7,7 @@ under one alias, by whatever address it is reached. Files are replaced whole: ma
 
 import base64
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -26,6 +27,7 @@ from proxy.cli.tokens import active_grant
 ENOUGH = 120.0
 """Seconds a certificate must still live for not to be asked for anew."""
 KEY_MOST = 4096
+PLAIN_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:@-]*")
 
 
 class Folder:
@@ -62,9 +64,15 @@ class Folder:
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         beside = self.path / f".id.{secrets.token_hex(4)}"
         write_private(beside, made.decode())
-        with suppress(FileExistsError):
+        try:
             os.link(beside, self.key)
-        beside.unlink()
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not self.key.exists():
+                beside.replace(self.key)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def believe(self, lines: Sequence[str]) -> None:
         """Believe these authorities, and no other host key."""
@@ -159,6 +167,12 @@ class Place:
     host: str
     port: int
     alias: str
+
+    def __post_init__(self) -> None:
+        # Most of it is what a gateway says, and a line of ssh_config may run a command here.
+        for each in (self.resource, self.host, self.alias):
+            if not PLAIN_NAME.fullmatch(each):
+                raise Failed(f"the gateway names {each!r}, which is no name or address", code=UNREACHABLE)
 
 
 def reached(environment: Mapping[str, str], api: Api, host: str, port: int) -> tuple[str, int]:

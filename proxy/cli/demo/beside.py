@@ -18,11 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy.cli.demo.lifeline import PR_SET_PDEATHSIG, alive
+from proxy.cli.demo.lifeline import PR_SET_PDEATHSIG, alive, tell
 from proxy.cli.demo.run_as import RunAs
 
 LOOPBACK = "127.0.0.1"
@@ -32,8 +32,6 @@ STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
 # What Python would import only when it is needed: its own folder may be closed to whom a program becomes by then.
 NEEDED_LATER = (concurrent.futures.thread, encodings.idna)
-# Not PostgreSQL's own user first, who is everything in the machine's PostgreSQL: this gives people a shell.
-USERS = ("nobody", "postgres")
 
 
 class NotRunning(RuntimeError):
@@ -42,7 +40,7 @@ class NotRunning(RuntimeError):
 
 def nobody() -> RunAs:
     """Whom such a program runs as: we ourselves, or an unprivileged user where we are root."""
-    return RunAs.unprivileged(USERS)
+    return RunAs.for_shells()
 
 
 @dataclass(slots=True)
@@ -135,7 +133,8 @@ class Beside:
         deadline = time.monotonic() + START_SECONDS
         while process is not None and not (self.lock.exists() and self._listens(process.pid)):
             if process.poll() is not None or time.monotonic() > deadline:
-                self._end(process.pid, signal.SIGKILL)
+                process.kill()
+                process.wait()
                 raise NotRunning(f"{self.name} did not start:\n{self._last_words()}")
             time.sleep(POLL_SECONDS)
 
@@ -150,13 +149,13 @@ class Beside:
         for how in (signal.SIGTERM, signal.SIGKILL):
             if pid := self.pid:
                 self._end(pid, how)
-        if self._process is not None and self._process.poll() is None:
-            self._end(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._process = None
 
     def _end(self, pid: int, how: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, how)
+        tell(pid, how, lambda: self.pid == pid)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
             if self._process is not None:
@@ -226,6 +225,8 @@ def stay(words: Sequence[str]) -> Iterator[Place]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"{told.lock} is held by another")
+    # Whoever was here before us is no more, and its process id anybody's.
+    os.ftruncate(descriptor, 0)
     try:
         yield Place(told.port, arguments, told.parent, descriptor)
     finally:

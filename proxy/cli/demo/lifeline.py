@@ -1,15 +1,16 @@
-"""Children that do not outlive us, and one demo a folder.
+"""Children that do not outlive us, signals that reach who is meant, and one demo a folder.
 
-Called by ``postgres`` and ``supervisor``.
+Called by ``beside``, ``postgres`` and ``supervisor``.
 """
 
 import ctypes
 import fcntl
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -20,10 +21,12 @@ def signalled_when_we_die(number: signal.Signals) -> Callable[[], None] | None:
     elsewhere None."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
+    libc, us = ctypes.CDLL(None), os.getpid()
 
     def ask_for_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != us:  # gone before it was asked
+            os._exit(1)
 
     return ask_for_signal
 
@@ -47,6 +50,38 @@ def _is_zombie(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return state in (b"Z", b"X")
+
+
+def tell(pid: int, number: signal.Signals, meant: Callable[[], bool]) -> None:
+    """Send a signal to process ``pid``, which is not a child of ours, if it is who is ``meant``. On Linux that is
+    asked when the id can no longer become somebody else's (pidfd_open(2))."""
+    handle = None
+    if sys.platform == "linux":
+        with suppress(OSError):  # gone, which `meant` will say; or a kernel that has none
+            handle = os.pidfd_open(pid)
+    try:
+        if meant():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number) if handle is not None else os.kill(pid, number)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def runs(pid: int, uid: int, words: Sequence[str]) -> bool:
+    """Whether process ``pid`` is that user's and its command line begins with ``words``. Only what everybody may
+    see is looked at: in a container root may not ask which file or folder another user's process has."""
+    try:
+        if sys.platform == "linux":
+            place = Path(f"/proc/{pid}")
+            found = place.stat().st_uid, place.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+        else:
+            command = ("ps", "-ww", "-o", "uid=,command=", "-p", str(pid))
+            told = subprocess.run(command, capture_output=True, check=True).stdout.decode().split(maxsplit=1)  # noqa: S603
+            found = int(told[0]), told[1]
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
+        return False
+    return found[0] == uid and f"{found[1].rstrip()} ".startswith(" ".join((*words, "")))
 
 
 @contextmanager

@@ -8,17 +8,18 @@ import os
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from proxy.cli.demo.builds import Build, PostgresError
 from proxy.cli.demo.certificates import write_file
-from proxy.cli.demo.lifeline import alive, signalled_when_we_die
+from proxy.cli.demo.lifeline import alive, runs, signalled_when_we_die, tell
 from proxy.cli.demo.run_as import RunAs
 
 SUPERUSER = "postgres"
@@ -26,6 +27,7 @@ PASSWORD_EVERYWHERE = ("local all all scram-sha-256", "host all all samehost scr
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
+PID_FILE_MOST = 4096
 # Below what the system hands out for outgoing connections, so that a port is still ours after a restart.
 PORTS = range(20_000, 32_000)
 
@@ -34,7 +36,8 @@ PORTS = range(20_000, 32_000)
 class Server:
     """One data directory and the postmaster on it: listens on loopback TCP and, where given, in a socket folder.
 
-    ``home`` holds ``data``, ``log`` and nothing else; it is made, and owned by whom PostgreSQL runs as, mode 0700.
+    ``home`` is made and stays ours; in it are ``log``, ``pg_hba.conf`` and ``data``, which alone is PostgreSQL's
+    user's: nothing in there is written, or followed, by us.
     ``settings`` are server settings, ``hba`` the lines of pg_hba.conf. With ``dies_with_us`` the postmaster shuts
     down (fast) when this process disappears, however it does; otherwise it survives and ``start`` takes it up
     again. Methods block; errors are ``PostgresError``.
@@ -47,7 +50,7 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     hba: Sequence[str] = PASSWORD_EVERYWHERE
     dies_with_us: bool = True
-    run_as: RunAs = field(default_factory=RunAs.unprivileged)
+    run_as: RunAs = field(default_factory=RunAs.for_database)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -61,19 +64,28 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id while it runs on this data directory, else None."""
+        """The postmaster's process id while it runs on this data directory, else None. What the file there says is
+        believed of a child of ours, and of our own command run by the right user: the file may be old, its number
+        somebody else's by now."""
         lines = self._pid_file()
         pid = int(lines[0]) if lines and lines[0].isdigit() else 0
-        if self._process is not None:
-            self._process.poll()
-        return pid if pid and alive(pid) else None
+        if self._process is not None and self._process.poll() is None and self._process.pid == pid:
+            return pid
+        uid = os.geteuid() if self.run_as.uid is None else self.run_as.uid
+        return pid if pid and runs(pid, uid, self._command()) else None
+
+    def _command(self) -> list[str]:
+        return [str(self.build.program("postgres")), "-D", str(self.data)]
 
     def create(self) -> bool:
         """Make the data directory (initdb, SCRAM throughout); False where it is there already."""
+        self._refuse_others_home()
         if (self.data / "PG_VERSION").exists():
             return False
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.run_as.own(self.home)
+        self.home.chmod(0o700 if self.run_as.uid is None else 0o711)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        self.run_as.own(self.data)
         secret = self.home / "initdb.password"
         write_file(secret, self.password.encode() + b"\n")
         self.run_as.own(secret)
@@ -82,6 +94,10 @@ class Server:
         finally:
             secret.unlink()
         return True
+
+    def _refuse_others_home(self) -> None:
+        if self.home.exists() and self.home.stat().st_uid != os.geteuid():
+            raise PostgresError(f"{self.home} belongs to another user: it is not what this Tidegate makes")
 
     def _initdb(self, secret: Path) -> None:
         arguments = [
@@ -93,26 +109,23 @@ class Server:
     def start(self) -> None:
         """Start the postmaster and wait until it accepts connections; one that still runs on this port is taken up
         instead."""
+        self._refuse_others_home()
         if self.pid is not None and self._pid_file()[3:4] != [str(self.port)]:
             self.stop()
         if self.pid is None:
-            self._write_hba()
             self._launch()
         self._wait_until_ready()
 
-    def _write_hba(self) -> None:
-        path = self.data / "pg_hba.conf"
-        write_file(path, "\n".join((*self.hba, "")).encode())
-        self.run_as.own(path)
-
     def _launch(self) -> None:
+        hba = self.home / "pg_hba.conf"
+        write_file(hba, "\n".join((*self.hba, "")).encode(), mode=0o644)
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
-        settings |= self.settings
+        settings |= {"hba_file": str(hba), **self.settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [str(self.build.program("postgres")), "-D", str(self.data), *options]
-        with self.log.open("ab") as log:
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program and settings
-                command,
+                (*self._command(), *options),
                 cwd=self.data,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -123,6 +136,8 @@ class Server:
                 preexec_fn=signalled_when_we_die(signal.SIGINT) if self.dies_with_us else None,  # noqa: PLW1509
                 **self.run_as.popen(),
             )
+        finally:
+            os.close(log)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -134,15 +149,20 @@ class Server:
             time.sleep(POLL_SECONDS)
 
     def _ready(self) -> bool:
-        """The eighth line of postmaster.pid says so: what pg_ctl looks at (src/include/utils/pidfile.h)."""
+        """The eighth line of postmaster.pid says so: what pg_ctl looks at (src/include/utils/pidfile.h). One that
+        another has left is not believed."""
         lines = self._pid_file()
         return len(lines) >= 8 and lines[7].strip() == "ready" and self.pid is not None
 
     def _pid_file(self) -> list[str]:
+        """Its lines. The folder is another's: neither a link nor something that never ends is read."""
         try:
-            return (self.data / "postmaster.pid").read_text().splitlines()
+            file = os.open(self.data / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return []
+        with os.fdopen(file, errors="replace") as opened:
+            regular = stat.S_ISREG(os.fstat(file).st_mode)
+            return opened.read(PID_FILE_MOST).splitlines() if regular else []
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:]) if self.log.exists() else ""
@@ -150,12 +170,12 @@ class Server:
     def stop(self) -> None:
         """Shut down: fast (clients are cut), then immediate, then killed; returns when no process is left."""
         for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            pid = self.pid or (self._process.pid if self._process and self._process.poll() is None else None)
-            if pid is None:
-                break
-            with suppress(ProcessLookupError):
-                os.kill(pid, how)
-            self._wait_until_gone(pid)
+            if self._process is not None and self._process.poll() is None:
+                self._process.send_signal(how)
+                self._wait_until_gone(self._process.pid)
+            elif pid := self.pid:
+                tell(pid, how, lambda: self.pid == pid)
+                self._wait_until_gone(pid)
         if self._process is not None:
             self._process.wait(STOP_SECONDS)
         self._process = None

@@ -31,7 +31,7 @@ from proxy.cli.demo.builds import PostgresError
 from proxy.cli.demo.lifeline import held, signalled_when_we_die
 from proxy.cli.demo.postgres import free_port, is_free
 from proxy.cli.demo.target import erase_target, prepare_target, start_target
-from proxy.cli.demo.world import HOST, World
+from proxy.cli.demo.world import HOST, World, refuse_others_folder
 from proxy.cli.failures import FAILED, USAGE, Failed
 
 SERVE = (sys.executable, "-m", "proxy.cli", "serve", "--config")
@@ -218,12 +218,14 @@ def _how(code: int) -> str:
 
 def _made(folder: Path) -> Path:
     """``folder``, absolute and without ``..``; one made here can be passed through, so that PostgreSQL's user
-    reaches its own part: whatever is secret in it says so itself."""
+    reaches its own part: whatever is secret in it says so itself. ``Failed`` before anything is touched where
+    something else is there."""
     place = folder.resolve()
     try:
         place.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise Failed(f"{folder} cannot be made: {error.strerror}", code=FAILED) from None
+    refuse_others_folder(place)
     return place
 
 

@@ -27,7 +27,7 @@ def prepare_target(
     folder: Path, version: str, port: int, passwords: Mapping[str, str], *, dies_with_us: bool
 ) -> Server:
     """The target in ``folder``/postgres, not started. ``PostgresError`` where there is no such version."""
-    run_as = RunAs.unprivileged()
+    run_as = RunAs.for_database()
     place = reachable_folder(run_as, folder / "postgres")
     build = embedded_build(version, place / "build")
     return Server(build, place / "server", port, passwords[SUPERUSER], dies_with_us=dies_with_us, run_as=run_as)

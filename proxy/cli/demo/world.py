@@ -21,8 +21,11 @@ file                  what it is
 """
 
 import json
+import os
 import shlex
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self
@@ -35,8 +38,16 @@ from proxy.cli.demo.postgres import SUPERUSER, free_port, is_free
 from proxy.cli.demo.target import CONTROL, new_passwords
 from proxy.cli.failures import USAGE, Failed
 
+REMEMBERED = "world.json"
+# All that a demo writes over; a test holds the list to what one leaves.
+WRITTEN = (
+    *(REMEMBERED, "demo.env", "demo.sh", "ready", "secrets", "box", "state", "postgres", "ca.crt", "ca.key"),
+    *("gateway.toml", "gateway.log", "gateway.log.1", "gateway.crt", "gateway.key"),
+    *("ssh_host.lock", "ssh_host.log", "echo.lock", "echo.log"),
+)
 HOST = "127.0.0.1"
 DEFAULT_POSTGRES = "18"
+ELSEWHERE = "choose another --dir: one that does not exist is made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,22 @@ class Ports:
         return cls(*range(base, base + len(fields(cls))))
 
 
+def refuse_others_folder(folder: Path) -> None:
+    """``Failed`` unless a world may be in ``folder``: one is there already, or nothing that it would write over,
+    and nobody else can put something there, a link say, that we would write through."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise Failed(f"{folder} belongs to somebody else", hint=ELSEWHERE, code=USAGE)
+    if status.st_mode & stat.S_IWOTH:
+        raise Failed(f"{folder} can be written by everybody", hint=f"chmod o-w it, or {ELSEWHERE}", code=USAGE)
+    if World.found(folder) is not None:
+        return
+    there = [name for name in WRITTEN if os.path.lexists(folder / name)]
+    if there:
+        what = f"{folder} holds no world, but {', '.join(there)}: a demo would write over that"
+        raise Failed(what, hint=ELSEWHERE, code=USAGE)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One world. ``password`` is everyone's; ``logins`` are the target's roles with their passwords."""
@@ -81,9 +108,7 @@ class World:
     def at(cls, folder: Path, *, port_base: int | None = None, postgres: str | None = None) -> Self:
         """The world in ``folder``, made if there is none. What is asked for wins over what is remembered, but a
         world keeps its version of PostgreSQL: ``Failed`` where another is asked for."""
-        remembered = folder / "world.json"
-        if remembered.exists():
-            world = cls._read(folder, json.loads(remembered.read_text()))
+        if world := cls.found(folder):
             if postgres not in (None, world.postgres):
                 hint = "leave out --postgres, or choose another --dir"
                 raise Failed(f"{folder} holds a world on PostgreSQL {world.postgres}", hint=hint, code=USAGE)
@@ -96,16 +121,21 @@ class World:
         return world
 
     @classmethod
-    def _read(cls, folder: Path, kept: Mapping[str, object]) -> Self:
-        match kept:
-            case {
-                "postgres": str(postgres),
-                "ports": dict(ports),
-                "password": str(password),
-                "logins": dict(logins),
-            }:
-                return cls(folder, postgres, Ports.free(ports), password, logins)
-        raise Failed(f"{folder / 'world.json'} is not a demo's", hint="choose another --dir", code=USAGE)
+    def found(cls, folder: Path) -> Self | None:
+        """The world that is in ``folder`` already; ``Failed`` where its file is not a demo's."""
+        file = folder / REMEMBERED
+        if not os.path.lexists(file):
+            return None
+        with suppress(OSError, ValueError, TypeError):
+            match json.loads(file.read_text()):
+                case {
+                    "postgres": str(postgres),
+                    "ports": dict(ports),
+                    "password": str(password),
+                    "logins": dict(logins),
+                }:
+                    return cls(folder, postgres, Ports.free(ports), password, logins)
+        raise Failed(f"{file} is not a demo's", hint=ELSEWHERE, code=USAGE)
 
     def _usable_ports(self) -> Ports:
         """The same ports again; other ones for those that somebody else has taken. (The target may still be
@@ -122,7 +152,7 @@ class World:
 
     def _remember(self) -> None:
         kept = {each: value for each, value in asdict(self).items() if each != "folder"}
-        write_file(self.folder / "world.json", json.dumps(kept, indent=1).encode() + b"\n")
+        self._replace(REMEMBERED, json.dumps(kept, indent=1) + "\n")
 
     @property
     def api(self) -> str:
@@ -198,7 +228,7 @@ class World:
         (self.folder / "ready").touch()
 
     def _replace(self, name: str, text: str) -> None:
-        """In one step, so that a reader left over from an earlier run never sees half a file."""
+        """In one step: nobody sees half a file, and we leave none when we are killed."""
         write_file(self.folder / f"{name}.new", text.encode())
         (self.folder / f"{name}.new").replace(self.folder / name)
 

@@ -6,7 +6,8 @@ Async, over kernel streams of its own; made by ``engine`` for each session, know
 import asyncio
 
 from proxy.core.errors import TidegateError, Unreachable
-from proxy.protocols.postgres import messages
+from proxy.protocols.postgres import lives, messages
+from proxy.protocols.postgres.lives import Life
 from proxy.protocols.postgres.upstream import Entry, LoggedIn, Targets, read_message
 from proxy.sessions.dialling import connect
 from proxy.sessions.transport import Stream
@@ -20,14 +21,15 @@ ANSWERS_MOST = 100
 
 
 class Backend:
-    """One backend of a target: ``goodbye`` is Terminate."""
+    """One backend of a target: ``goodbye`` is Terminate. ``life``: which it is for sure, where that is known."""
 
     goodbye = b"X\x00\x00\x00\x04"
 
-    def __init__(self, targets: Targets, entry: Entry, logged_in: LoggedIn) -> None:
+    def __init__(self, targets: Targets, entry: Entry, logged_in: LoggedIn, life: Life | None) -> None:
         self._targets = targets
         self._entry = entry
         self._backend = logged_in
+        self._life = life
 
     async def abandon(self) -> None:
         """CancelRequest on a connection of its own; returns when the target has sent the signal."""
@@ -37,63 +39,64 @@ class Backend:
 
     async def stopped(self) -> str:
         """Verified through the control account where the resource has one: the backend is looked for in
-        pg_stat_activity, terminated if it survives, looked for again. Without one, or for a target that never told
-        a pid: "" ."""
-        control = self._entry.target.control
-        if control is None or not self._backend.pid:
+        pg_stat_activity, terminated if it survives, looked for again. "" without one, and where it is not known for
+        sure: no other is taken for it."""
+        control, life = self._entry.target.control, self._life
+        if control is None or life is None:
             return ""
         entry = Entry(self._entry.target, control.user, control.credential)
         try:
             async with asyncio.timeout(VERIFY):
-                return await self._gone(entry, control.database)
+                return await self._gone(entry, control.database, life)
         except (TimeoutError, OSError, TidegateError):
             return ""
 
-    async def _gone(self, entry: Entry, database: str) -> str:
-        address = self._backend.address
+    async def _gone(self, entry: Entry, database: str, life: Life) -> str:
+        address, role = self._backend.address, self._entry.user
         stream, _ = await connect(self._targets.loop, (address.again,), 1.0)
         try:
             startup = messages.startup_packet(
                 {"user": entry.user, "database": database, "application_name": "tidegate control"}
             )
             await self._targets.login(stream, address, entry, startup)
-            begun = None
             terminated = False
             for attempt in range(int(VERIFY / LOOK)):
-                rows = await ask(stream, self._look())
-                if not rows or (begun is not None and rows[0] != begun):
+                goes_on = lives.goes_on(await ask(stream, lives.look(life, role)), life)
+                if goes_on is None:
+                    return ""
+                if not goes_on:
                     return "pg_terminate_backend" if terminated else "pg_stat_activity"
-                begun = rows[0]
                 if attempt >= SURVIVED and not terminated:
-                    await ask(stream, self._look("pg_catalog.pg_terminate_backend(pid)"))
+                    await ask(stream, lives.end(life, role))
                     terminated = True
                 await asyncio.sleep(LOOK)
             return ""
         finally:
             stream.close()
 
-    def _look(self, what: str = "backend_start") -> str:
-        """By pid and by the role it logged in as, which a session cannot change. Its application_name it can, and
-        SET ROLE and SET SESSION AUTHORIZATION leave usename as it is. ``backend_start`` tells a pid's next life."""
-        role = self._entry.user.replace("'", "''")
-        return (
-            f"set standard_conforming_strings to on; select {what} from pg_catalog.pg_stat_activity "  # noqa: S608
-            f"where pid operator(pg_catalog.=) {self._backend.pid} "
-            f"and usename operator(pg_catalog.=) '{role}'::pg_catalog.name"
-        )
+
+async def life_of(logged_in: LoggedIn) -> Life | None:
+    """Which backend is at the other end of a fresh log-in; None where that cannot be told for sure."""
+    try:
+        return lives.own_life(await ask(logged_in.stream, lives.OWN), logged_in.pid)
+    except Unreachable:
+        return None
 
 
-async def ask(stream: Stream, query: str) -> list[bytes]:
-    """Run a query of our own on a connection of our own; the bodies of its rows. ``Unreachable`` when the target
-    refuses it or goes on for ever."""
+async def ask(stream: Stream, query: str) -> list[str]:
+    """Run a query of our own; the first column of its rows. ``Unreachable`` when the target refuses it or goes on
+    for ever: the line is in step then only if it was a refusal."""
     await stream.send(messages.query(query))
-    rows: list[bytes] = []
+    rows: list[str] = []
+    refused = False
     for _ in range(ANSWERS_MOST):
         kind, body = await read_message(stream)
         if kind == b"D":
-            rows.append(body)
+            rows.append(body[6:].decode("utf-8", "replace"))
         elif kind == b"E":
-            raise Unreachable("the target refuses to be asked", detail="control account")
+            refused = True
         elif kind == b"Z":
+            if refused:
+                raise Unreachable("the target refuses to be asked", detail="who serves a session")
             return rows
-    raise Unreachable("the target does not stop answering", detail="control account")
+    raise Unreachable("the target does not stop answering", detail="who serves a session")

@@ -13,7 +13,7 @@ from proxy.core.errors import PeerError, TidegateError, Unavailable
 from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.protocols.postgres import messages, refusals, startup
 from proxy.protocols.postgres.cancels import Cancellable, Cancels
-from proxy.protocols.postgres.control import Backend
+from proxy.protocols.postgres.control import Backend, life_of
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.upstream import Entry, LoggedIn, NotUnderstood, Targets
@@ -165,6 +165,7 @@ class PostgresEngine:
         logged_in = await self._log_in(session, asked, admission, entry)
         stream = logged_in.stream
         try:
+            life = await life_of(logged_in) if entry.target.control else None
             await session.start(NAME, asked.application_name, header(asked, admission))
             pid, key = self._shared.cancels.new_key(asked.key_length)
             await session.client.send(
@@ -178,7 +179,7 @@ class PostgresEngine:
                 status=logged_in.status,
                 parameters=logged_in.parameters,
             )
-            control = Backend(self._shared.targets, entry, logged_in)
+            control = Backend(self._shared.targets, entry, logged_in, life)
             self._shared.cancels.file(pid, Cancellable(session, inspector, control))
             try:
                 await session.relay(inspector, stream, control)

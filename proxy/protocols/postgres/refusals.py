@@ -32,7 +32,8 @@ _DENIED: Mapping[str, str] = {
 }
 _DETAILS: Mapping[str, str] = {
     Refusal.BAD_TOKEN: "The password must be a token of this gateway, whole and unchanged.",
-    Refusal.TOKEN_CUT_SHORT: "Terminals and some clients keep only the beginning of a long password.",
+    Refusal.TOKEN_CUT_SHORT: "Terminals and some clients keep only the beginning of a long password; "
+    "PGPASSWORD passes all of it.",
     Refusal.TOKEN_EXPIRED: "A token lives for minutes; the grant it names may live on.",
     Refusal.NO_TLS: "A token sent without TLS can be read on the way.",
     Refusal.WRONG_ACCOUNT: "The user you connect as must be the account of your grant.",

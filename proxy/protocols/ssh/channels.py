@@ -1,175 +1,34 @@
-"""One thing done over SSH: the client's channel, the target's channel for it, and the record of both. Async, by
-asyncssh's callbacks; made by ``conversation``.
+"""What a client asks for on a session channel: a terminal, a shell, a command or sftp, decided, recorded, opened at
+the target and answered, to its end. Async, by asyncssh's callbacks; made by ``conversation``. What then passes is
+``passing``'s.
 
-Nothing is opened at the target, and nothing of a client is passed on, before it is recorded. A client's request is
-answered when the target has answered it; what the client says meanwhile waits in asyncssh's channel, its end too.
-Each callback is guarded: an exception there would end the connection without a word in the record.
+Nothing is opened at the target before it is recorded. A client's request is answered when the target has answered
+it; what the client says meanwhile waits in asyncssh's channel, its end too.
 """
 
-from collections.abc import Awaitable, Sequence
-from enum import IntFlag
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import asyncssh
 
 from proxy.core.actions import Action, Shell, Transfer
-from proxy.core.records import Flow, Note, Outcome, Passed, Record, Resized, StatementStarted, Via
-from proxy.core.steps import Close, Forward, Observe, Recorded, Reply, Side, Step, Tell
+from proxy.core.records import Flow, Note, Outcome, Resized, Via
+from proxy.core.steps import Side
 from proxy.protocols.ssh import commands
-from proxy.protocols.ssh.content import Hashed
-from proxy.protocols.ssh.ledger import Ledger
 from proxy.protocols.ssh.lines import ServerChannel
+from proxy.protocols.ssh.passing import REFUSED, Hold, Passage, Talk
 from proxy.protocols.ssh.scp import ScpReader
-from proxy.protocols.ssh.screen import Observed, Screen
+from proxy.protocols.ssh.screen import Screen
 from proxy.protocols.ssh.sftp import SftpReader
-from proxy.protocols.ssh.statements import finished, started
-from proxy.protocols.ssh.upstream import TargetSide
 
 COMMAND_MOST = 256 * 1024
-REFUSED = 255
-"""What ssh itself exits with where it could not do what was asked."""
 SFTP = "sftp"
 
 
-class Hold(IntFlag):
-    """Why a channel is not read."""
-
-    OTHER_FULL = 1
-    DURABLE = 2
-    RECORDER = 4
-
-
-class Talk(Protocol):
-    """The conversation, as one of its channels sees it. ``muted``: nothing of the target goes to the client any
-    more; ``cut``: because the session was."""
-
-    ledger: Ledger
-    target: TargetSide
-    muted: bool
-    cut: bool
-
-    def spawn(self, work: Awaitable[None]) -> None: ...
-    def over(self, pair: "Pair") -> None: ...
-    async def decided(self, action: Action) -> str:
-        """Why it may not be; "" where it may."""
-        ...
-
-
-class Pair:
-    """What a session channel and a tunnel have in common. ``seq`` is 0 until it is recorded; ``target`` is there
-    while it is open; ``waits``: for people, so that it is no work where nothing moves."""
-
-    waits = True
-
-    def __init__(self, talk: Talk, client: Any) -> None:
-        self.talk = talk
-        self.ledger = talk.ledger
-        self.client = client
-        self.target: Any = None
-        self.seq = 0
-        self.client_gone = False
-        self.said_all: set[Side] = set()
-        self._flows = [Hashed(), Hashed(), Hashed()]
-        self._holds = {Side.CLIENT: Hold(0), Side.TARGET: Hold(0)}
-
-    # -- what both sides say -------------------------------------------------------------------------------------
-
-    def heard(self, side: Side, data: bytes, flow: Flow) -> None:
-        """Bytes of one side, to be kept or counted, and passed on; none of either side once the session has ended:
-        a channel that was not read for a while still has some."""
-        if self.talk.muted or (side is Side.TARGET and self.client_gone):
-            return
-        self.ledger.moved += len(data)
-        try:
-            self._pass(side, data, flow)
-        except Exception as error:
-            self.ledger.failed(error)
-        if self.ledger.behind and not self._holds[side] & Hold.RECORDER:
-            self.hold(side, Hold.RECORDER)
-            self.talk.spawn(self._catch_up(side))
-
-    async def _catch_up(self, side: Side) -> None:
-        await self.ledger.caught_up()
-        self.release(side, Hold.RECORDER)
-
-    def _pass(self, side: Side, data: bytes, flow: Flow) -> None:
-        self._flows[flow].add(data)
-        if self.ledger.keep_all:
-            self.ledger.write(Passed(self.seq, flow, data))
-        self._send(side, data, flow)
-
-    def _send(self, side: Side, data: bytes, flow: Flow) -> None:
-        try:
-            if side is Side.CLIENT:
-                if self.target is not None:
-                    self.target.write(data)
-            else:
-                self.client.write(data, asyncssh.EXTENDED_DATA_STDERR if flow is Flow.ERRORS else None)
-        except BrokenPipeError:  # the other side was closed for writing meanwhile
-            return
-
-    def ended(self, side: Side) -> None:
-        """One side says no more."""
-        self.said_all.add(side)
-        other = self.target if side is Side.CLIENT else self.client
-        if other is not None and not (side is Side.TARGET and self.client_gone):
-            other.write_eof()
-
-    # -- back-pressure -------------------------------------------------------------------------------------------
-
-    def hold(self, side: Side, why: Hold) -> None:
-        channel = self.client if side is Side.CLIENT else self.target
-        self._holds[side] |= why
-        if channel is not None:
-            channel.pause_reading()
-
-    def release(self, side: Side, why: Hold) -> None:
-        channel = self.client if side is Side.CLIENT else self.target
-        self._holds[side] &= ~why
-        if channel is not None and not self._holds[side]:
-            channel.resume_reading()
-
-    # -- the end -------------------------------------------------------------------------------------------------
-
-    def running(self) -> bool:
-        return self.target is not None
-
-    def late(self) -> bool:
-        """Whether the session has ended, so that nothing may begin any more."""
-        return self.talk.muted
-
-    def begin(self, via: Via, text: bytes) -> None:
-        self.seq = self.ledger.next_seq()
-        self.ledger.write(started(self.seq, via, text))
-
-    def finish(self, outcome: Outcome, tag: bytes = b"", error: bytes = b"") -> Sequence[Record]:
-        """The records that close it; none the second time."""
-        if not self.seq:
-            return []
-        seq, self.seq = self.seq, 0
-        size = sum(each.size for each in self._flows)
-        return [*self._contents(seq), finished(seq, outcome, tag, error, size)]
-
-    def _contents(self, seq: int) -> Sequence[Record]:
-        return [each.content(seq, flow) for flow, each in enumerate(self._flows) if each.size]
-
-    def conclude(self, outcome: Outcome, tag: bytes = b"", error: bytes = b"") -> None:
-        """It is over: recorded, and let go."""
-        try:
-            for record in self.finish(outcome, tag, error):
-                self.ledger.write(record)
-        except Exception as broken:
-            self.ledger.failed(broken)
-        self.talk.over(self)
-
-    def hang_up(self) -> None:
-        """Make the target stop what it does here."""
-        if self.target is not None:
-            self.target.close()
-
-
-class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
-    """A shell, a command or sftp. The client's callbacks; ``TargetEnd`` has the target's."""
+class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
+    """A shell, a command or sftp. The client's callbacks; ``TargetEnd`` has the target's. ``taken``: whether the
+    target has delivered a HUP, once it has answered; it does not for root, nor where a command is forced."""
 
     client: ServerChannel
 
@@ -178,13 +37,11 @@ class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
         self._variables = variables
         self._environment: dict[bytes, bytes] = {}
         self._scp: commands.ScpCommand | None = None
-        self.terminal: tuple[str, Any, Any] | None = None
         self.exit: int | tuple[str, bool, str, str] | None = None
         self._begun = False
         self._signals = True
-        self._reader: SftpReader | ScpReader | None = None
-        self._screen: Screen | None = None
         self._hung_up = False
+        self.taken: asyncio.Future[bool] | None = None
 
     # -- what the client asks for --------------------------------------------------------------------------------
 
@@ -258,17 +115,21 @@ class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
         await self.ledger.on_disk()
         if self.late():
             return
+        self.opening = True
         try:
             target = await self.talk.target.line.session(lambda: TargetEnd(self), **wanted, env=self._environment)
         except (asyncssh.Error, OSError) as error:
             self._refuse(Outcome.FAILED, f"the target refused it: {getattr(error, 'reason', '') or 'closed'}")
             return
+        finally:
+            self.opening = False
         if self.target is None:  # it has been closed again already
+            return
+        if self.client_gone or self.late():  # meanwhile: nobody hears the answer
+            self.hang_up()
             return
         self.client.answer(True)
         target.resume_reading()
-        if self.client_gone:
-            self.hang_up()
 
     def _refuse(self, outcome: Outcome, why: str) -> None:
         """Words on stderr, and the exit status that ssh has for it."""
@@ -277,15 +138,6 @@ class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
             self.client.answer(True)
             self.say(why)
             self.client.exit(REFUSED)
-
-    def say(self, text: str) -> None:
-        """Words of the gateway for the person, on a line of their own."""
-        end = b"\r\n" if self.terminal is not None else b"\n"
-        words = b"tidegate: " + text.encode() + end
-        try:
-            self.client.write(end + words if self.terminal else words, asyncssh.EXTENDED_DATA_STDERR)
-        except BrokenPipeError:
-            return
 
     # -- the client's callbacks ----------------------------------------------------------------------------------
 
@@ -338,72 +190,6 @@ class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
         if self.target is not None:
             self.target.end_of_write()
 
-    # -- what passes ---------------------------------------------------------------------------------------------
-
-    def _pass(self, side: Side, data: bytes, flow: Flow) -> None:
-        if self._reader is not None and flow is not Flow.ERRORS:
-            if isinstance(self._reader, ScpReader):
-                self._flows[flow].add(data)
-            self._carry_out(side, self._reader.feed(side, data))
-        elif self._screen is not None:
-            self._terminal(side, data, flow)
-        else:
-            super()._pass(side, data, flow)
-
-    def _terminal(self, side: Side, data: bytes, flow: Flow) -> None:
-        ledger, screen = self.ledger, self._screen
-        assert screen is not None  # noqa: S101
-        self._flows[flow].add(data)
-        if side is Side.TARGET or ledger.keep_input or ledger.keep_all:
-            ledger.write(Passed(self.seq, flow, data))
-        seen = screen.feed_output(data) if side is Side.TARGET else screen.feed_input(data)
-        for each in seen:
-            ledger.write(observed(self.seq, each))
-        self._send(side, data, flow)
-
-    def _carry_out(self, side: Side, steps: Sequence[Step]) -> None:
-        flow = Flow.INPUT if side is Side.CLIENT else Flow.OUTPUT
-        for index, step in enumerate(steps):
-            match step:
-                case Forward(data):
-                    self._send(side, bytes(data), flow)
-                case Reply(data):
-                    self._send(Side.TARGET, data, Flow.OUTPUT)
-                case Tell(data):
-                    self._send(Side.CLIENT, data, Flow.INPUT)
-                case Recorded(record, data):
-                    self.ledger.write(record)
-                    self._send(side, bytes(data), flow)
-                case Observe(record):
-                    self.ledger.write(record)
-                    if self.ledger.durable and isinstance(record, StatementStarted):
-                        self.hold(side, Hold.DURABLE)
-                        self.talk.spawn(self._after_disk(side, steps[index + 1 :]))
-                        return
-                case Close(_, detail):
-                    self.say(detail)
-                    self.hang_up()
-                    self.client.exit(REFUSED)
-                    return
-
-    async def _after_disk(self, side: Side, rest: Sequence[Step]) -> None:
-        await self.ledger.on_disk()
-        if not self.late():
-            self._carry_out(side, rest)
-            self.release(side, Hold.DURABLE)
-
-    def _contents(self, seq: int) -> Sequence[Record]:
-        if self._screen is not None:
-            return []  # all of it is kept
-        return super()._contents(seq)
-
-    def finish(self, outcome: Outcome, tag: bytes = b"", error: bytes = b"") -> Sequence[Record]:
-        reader, self._reader = self._reader, None
-        left = list(reader.finish(Outcome.UNKNOWN if outcome is Outcome.DONE else outcome)) if reader else []
-        if self._screen is not None and self.seq:
-            left += [observed(self.seq, each) for each in self._screen.finish()]
-        return [*left, *super().finish(outcome, tag, error)]
-
     # -- the end -------------------------------------------------------------------------------------------------
 
     def target_over(self) -> None:
@@ -429,13 +215,34 @@ class SessionPair(Pair, asyncssh.SSHServerSession[bytes]):
     def hang_up(self) -> None:
         """HUP, as a terminal that goes away would; sftp ends with its input. How it ended is still told after the
         channel is closed on our side (OpenSSH does so)."""
-        target = self.target
-        if target is None or self._hung_up:
-            return
+        if self._tell_to_hang_up():
+            self.target.close()
+
+    def stop(self) -> None:
+        """As ``hang_up``; the channel of a command stays open for ``kill``. A terminal's is closed, which hangs up
+        on all that runs there."""
+        if self._tell_to_hang_up():
+            self.target.forget_unsent()
+            if self.taken is None or self.terminal is not None:
+                self.target.close()
+            else:
+                self.target.write_eof()
+                self.target.resume_reading()  # its end comes behind what was not read
+
+    def kill(self) -> None:
+        if self.target is not None and not self.target.is_closing():
+            if self.taken is not None:
+                self.target.signal("KILL")
+            self.target.close()
+
+    def _tell_to_hang_up(self) -> bool:
+        """Whether there is still something to tell."""
+        if self.target is None or self._hung_up:
+            return False
         self._hung_up = True
         if self._signals and self.exit is None:
-            target.send_signal("HUP")
-        target.close()
+            self.taken = self.target.signal("HUP")
+        return True
 
 
 class TargetEnd(asyncssh.SSHClientSession[bytes]):
@@ -473,9 +280,3 @@ class TargetEnd(asyncssh.SSHClientSession[bytes]):
 
     def resume_writing(self) -> None:
         self._pair.release(Side.CLIENT, Hold.OTHER_FULL)
-
-
-def observed(seq: int, seen: Observed) -> Note:
-    """What was seen on the screen: never claimed to be exact."""
-    pairs = (("statement", seq), ("text", seen.text), ("source", seen.source), ("exit", seen.exit))
-    return Note("command_observed", pairs)

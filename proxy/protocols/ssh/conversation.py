@@ -6,7 +6,7 @@ Owns the channels, decides what may be done on them, and ends them all.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,14 @@ from proxy.core.records import Note, Outcome, Record
 from proxy.core.states import EndReason
 from proxy.core.targets import SshAllowance
 from proxy.protocols.ssh import commands
-from proxy.protocols.ssh.channels import REFUSED, Pair, SessionPair
+from proxy.protocols.ssh.channels import SessionPair
 from proxy.protocols.ssh.client_side import ClientSide
 from proxy.protocols.ssh.ledger import Ledger
 from proxy.protocols.ssh.lines import ServerLine
+from proxy.protocols.ssh.passing import REFUSED, Pair
 from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
 from proxy.protocols.ssh.upstream import TargetSide
+from proxy.protocols.ssh.words import advised
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.session import Session
 
@@ -35,7 +37,7 @@ SHOWN = 0.01
 
 
 class SshConversation:
-    """``allowance``: what the account may do."""
+    """``allowance``: what the account may do; ``pairs``: the channels that are open."""
 
     def __init__(
         self, session: Session, ledger: Ledger, client: ClientSide, target: TargetSide, allowance: SshAllowance
@@ -49,10 +51,10 @@ class SshConversation:
         self._words = "the target closed the connection"
         self._session = session
         self._client = client
-        self._allowance = allowance
+        self.allowance = allowance
         account = session.admission.account.name if session.admission else ""
         self.decided = partial(decided, session, allowance, account)
-        self._pairs: set[Pair] = set()
+        self.pairs: set[Pair] = set()
         self._frozen = False
         self._tasks: asyncio.TaskGroup | None = None
         self._quiet = asyncio.Event()
@@ -71,24 +73,24 @@ class SshConversation:
         self._client.visitor.inside = self
 
     def running(self) -> bool:
-        return any(each.running() for each in self._pairs)
+        return any(each.running() for each in self.pairs)
 
     def activity(self) -> tuple[int, bool]:
         """What went through channels: keepalives are nobody's doing. A shell at its prompt is no work, and neither
         is a connection that is open."""
-        work = any(each.running() and not each.waits for each in self._pairs)
+        work = any(each.running() and not each.waits for each in self.pairs)
         return self.ledger.moved, work
 
     def stop(self) -> None:
         """HUP for every process."""
-        for each in list(self._pairs):
-            each.hang_up()
+        for each in list(self.pairs):
+            each.stop()
         self.target.transport.flush()
 
     def warn(self, text: str, hint: str) -> bool:
         """On every terminal; where there is none there is nobody to read it."""
         for each in self._shells():
-            each.say(f"{text} ({hint})")
+            each.say(advised(text, hint))
         return True
 
     def freeze(self, farewell: Farewell | None) -> None:
@@ -100,11 +102,11 @@ class SshConversation:
         self._client.transport.freeze()
         if farewell is None:
             return
-        words = f"{farewell.text} ({farewell.hint})" if farewell.hint else farewell.text
+        words = advised(farewell.text, farewell.hint)
         self.ledger.note(Note("farewell", (("reason", farewell.reason.value), ("text", farewell.text))))
         self.muted = self.cut = True
         self._words = words
-        for each in list(self._pairs):
+        for each in list(self.pairs):
             if isinstance(each, SessionPair) and not each.client_gone:
                 each.say(words)
                 each.client.exit(REFUSED)
@@ -132,7 +134,7 @@ class SshConversation:
     def left(self, outcome: Outcome) -> Sequence[Record]:
         # What still waits for the target's answer would wait for ever: nobody reads the line any more.
         asyncio.get_running_loop().call_later(ABORTED, self.target.line.abort)
-        records = [record for each in self._pairs for record in each.finish(outcome)]
+        records = [record for each in self.pairs for record in each.finish(outcome)]
         for record in records:
             self.ledger.count(record)
         return records
@@ -143,12 +145,12 @@ class SshConversation:
         """A channel on which something may be started."""
         self._bound()
         channel = line.channel()
-        pair = SessionPair(self, channel, self._allowance.environment)
+        pair = SessionPair(self, channel, self.allowance.environment)
         channel.refused = self.ledger.denied
         channel.environment = pair.variable
         channel.end_of_write = pair.reader_gone
         channel.awaited = pair.awaited
-        self._pairs.add(pair)
+        self.pairs.add(pair)
         return channel, pair
 
     def tunnel_opened(self, line: ServerLine, to: tuple[str, int], of: tuple[str, int]) -> Any:
@@ -156,20 +158,20 @@ class SshConversation:
         self._bound()
         channel = line.tcp_channel()
         pair = TunnelPair(self, channel)
-        self._pairs.add(pair)
+        self.pairs.add(pair)
         return channel, self._tunnelled(pair, to, of)
 
     async def _tunnelled(self, pair: TunnelPair, to: tuple[str, int], of: tuple[str, int]) -> TunnelEnd:
         try:
             return await pair.open(to, of)
         except asyncssh.ChannelOpenError:
-            self._pairs.discard(pair)
+            self.pairs.discard(pair)
             raise
 
     def _bound(self) -> None:
         if self._frozen:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the session has ended")
-        if sum(not each.client_gone for each in self._pairs) >= CHANNELS_MOST:
+        if sum(not each.client_gone for each in self.pairs) >= CHANNELS_MOST:
             self.ledger.denied("channel", f"more than {CHANNELS_MOST} at once")
             why = f"no more than {CHANNELS_MOST} channels at once"
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
@@ -182,25 +184,29 @@ class SshConversation:
 
     # -- for the channels ----------------------------------------------------------------------------------------
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside; after the end nothing begins any more, and nobody would wait for it."""
+        if self._frozen:
+            work.close()
+            return
         if self._tasks is None:
             raise AssertionError("the conversation has not been started")
         self._tasks.create_task(self._guarded(work))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
             self.ledger.failed(error)
 
     def over(self, pair: Pair) -> None:
-        self._pairs.discard(pair)
+        self.pairs.discard(pair)
         self._look()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _shells(self) -> Sequence[SessionPair]:
-        return [each for each in self._pairs if isinstance(each, SessionPair) and each.terminal and each.running()]
+        return [each for each in self.pairs if isinstance(each, SessionPair) and each.terminal and each.target]
 
     def _look(self) -> None:
         if self.running():

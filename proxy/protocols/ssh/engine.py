@@ -14,7 +14,7 @@ import asyncssh
 from proxy.core.access import Admission, Refusal, Wish
 from proxy.core.errors import Denied, PeerError, TidegateError
 from proxy.core.ports import LearntHosts, SshKeys
-from proxy.protocols.ssh import lines
+from proxy.protocols.ssh import lines, words
 from proxy.protocols.ssh.client_side import ClientSide, Shown, client_side
 from proxy.protocols.ssh.control import Processes
 from proxy.protocols.ssh.conversation import SshConversation
@@ -65,8 +65,7 @@ class SshEngine:
         """Words in a disconnect, said here: only asyncssh can encrypt them."""
         client = self._clients.get(session.id)
         if client is not None and not (isinstance(error, PeerError) and error.code == "closed"):
-            hint = f" ({error.hint})" if error.hint else ""
-            client.disconnect(f"{error.public}{hint} [{session.id}]")
+            client.disconnect(words.refusal(error, session.id))
         return b""
 
     async def serve(self, session: Session) -> None:
@@ -107,7 +106,7 @@ class SshEngine:
             except Denied as error:
                 if error.code != Refusal.BAD_TOKEN or tries == TRIES or not client.visitor.holds():
                     raise
-                client.line.say(f"tidegate: {error.public}" + (f" ({error.hint})" if error.hint else ""))
+                client.line.say(f"tidegate: {words.refusal(error)}")
                 client.visitor.answer(False)
         raise AssertionError("the last try is answered or raises")
 

@@ -141,6 +141,19 @@ class ClientChannel(Swift, asyncssh.SSHClientChannel[bytes]):
         """Say that nobody reads any more, so that the command gets SIGPIPE."""
         self._send_request(b"eow@openssh.com")
 
+    def forget_unsent(self) -> None:
+        """What waits for the target's window is not sent any more."""
+        self._send_buf.clear()
+        self._send_buf_len = 0
+
+    def signal(self, name: str) -> "asyncio.Future[bool]":
+        """Send a signal (RFC 4254, 6.9) and ask whether it was delivered."""
+        answer: asyncio.Future[bool] = self._loop.create_future()
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting
+        self._request_waiters.append(answer)
+        self._send_request(b"signal", String(name), want_reply=True)
+        return answer
+
 
 class TcpChannel(Swift, asyncssh.SSHTCPChannel[bytes]):
     """A forwarded connection, on either side."""
@@ -245,10 +258,16 @@ class TargetLine(Quiet, asyncssh.SSHClientConnection):
             "command": None, "subsystem": None, "env": {}, "request_pty": False, "term_type": None,
             "term_size": None, "term_modes": {},
         }  # fmt: skip
-        await channel.create(
-            factory, **{**plain, **wanted}, x11_forwarding=False, x11_display=None, x11_auth_path=None,
-            x11_single_connection=False, agent_forwarding=False,
-        )  # fmt: skip
+        try:
+            await channel.create(
+                factory, **{**plain, **wanted}, x11_forwarding=False, x11_display=None, x11_auth_path=None,
+                x11_single_connection=False, agent_forwarding=False,
+            )  # fmt: skip
+        except (AssertionError, AttributeError):
+            if channel._session is not None:
+                raise
+            # Lost after the answer and before asyncssh came to it.
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed") from None
         return channel
 
     async def connection(self, factory: Callable[[], Any], to: tuple[str, int], of: tuple[str, int]) -> TcpChannel:

@@ -8,11 +8,12 @@ import struct
 from collections.abc import Mapping, Set
 
 from proxy.core.records import Flow, Outcome, Record
-from proxy.core.steps import Forward, Observe, Reply, Step
+from proxy.core.steps import Observe, Reply, Step
 from proxy.protocols.ssh import sftp_packets as packets
 from proxy.protocols.ssh.content import Pieces
 from proxy.protocols.ssh.names import said
-from proxy.protocols.ssh.sftp_files import Asking, OpenFile, Table, broken, view
+from proxy.protocols.ssh.sftp_chunks import Chunks
+from proxy.protocols.ssh.sftp_files import Asking, OpenFile, Table
 from proxy.protocols.ssh.statements import finished
 
 _HEADER = struct.Struct("!IB")
@@ -33,57 +34,40 @@ _MEANT: Mapping[int, Set[int]] = {
 _NOT_SFTP = "the target does not speak sftp; do its shell's start-up files print something?"
 
 
-class Answers:
-    """Fed whatever the target sends. After a ``Close`` nothing passes any more."""
+class Answers(Chunks):
+    """Fed whatever the target sends."""
 
     def __init__(self, table: Table) -> None:
+        super().__init__()
         self._table = table
-        self._rest = bytearray()
-        self._need = 0
         self._left = 0
         self._data: Pieces | None = None
         self._offset = 0
         self._file: OpenFile | None = None  # the one whose answer is in flight
-        self._chunk = b""
-        self._sent = 0
-        self._steps: list[Step] = []
-        self.closed = False
 
     def feed(self, chunk: bytes) -> list[Step]:
         """What to do about the target's next bytes."""
-        if self._rest:
-            self._rest += chunk
-            if len(self._rest) < self._need:
-                return []
-            chunk = bytes(self._rest)
-            self._rest.clear()
-        self._chunk, self._sent, self._steps = chunk, 0, []
-        position, end = 0, len(chunk)
+        position, end = 0, self._take(chunk)
         while position < end and not self.closed:
             if self._left:
                 position = self._stream(position, end)
             else:
                 need, taken = self._packet(position, end)
                 if need:
-                    self._pass(position)
-                    self._rest += view(chunk, position, end)
-                    self._need = need
-                    self._sent = end
+                    self._hold(position, need)
                     break
                 position += taken
             if not self._left and self._table.replies:
                 self._pass(position)
                 self._steps.append(Reply(bytes(self._table.replies)))
                 self._table.replies.clear()
-        self._pass(end)
         self._table.inside = bool(self._left)
-        self._chunk = b""
-        return self._steps
+        return self._done()
 
     def _stream(self, position: int, end: int) -> int:
         stop = min(end, position + self._left)
         if self._data is not None:
-            self._observe(self._data.add(self._offset, view(self._chunk, position, stop)))
+            self._observe(self._data.add(self._offset, self._view(position, stop)))
             self._offset += stop - position
         self._left -= stop - position
         if not self._left:
@@ -97,20 +81,12 @@ class Answers:
             file.waiting -= 1
             self._perhaps_over(file)
 
-    def _pass(self, stop: int) -> None:
-        if stop > self._sent and not self.closed:
-            whole = self._sent == 0 and stop == len(self._chunk)
-            self._steps.append(Forward(self._chunk if whole else memoryview(self._chunk)[self._sent : stop]))
-            self._sent = stop
-
     def _observe(self, records: list[Record]) -> None:
         for record in records:
             self._steps.append(Observe(record))
 
     def _close(self, position: int, detail: str) -> tuple[int, int]:
-        self._pass(position)
-        self._steps.append(broken(detail))
-        self.closed = True
+        self._break_off(position, detail)
         return 0, 0
 
     # -- packets -------------------------------------------------------------------------------------------------

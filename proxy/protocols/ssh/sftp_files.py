@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from proxy.core.records import Flow, Outcome, Record, Via
-from proxy.core.states import EndReason
-from proxy.core.steps import Close
-from proxy.protocols.ssh.content import Bytes, Pieces, Room
+from proxy.protocols.ssh.content import Pieces, Room
 from proxy.protocols.ssh.names import said
 from proxy.protocols.ssh.sftp_packets import OK, status_word
 from proxy.protocols.ssh.statements import finished
@@ -108,12 +106,3 @@ class Table:
         for seq in sorted(single | files.keys()):
             records += files[seq].finish(outcome) if seq in files else [finished(seq, outcome, b"")]
         return records
-
-
-def broken(detail: str) -> Close:
-    return Close(EndReason.PROTOCOL_ERROR, detail)
-
-
-def view(chunk: bytes, start: int, stop: int) -> Bytes:
-    """A part of a chunk, not copied."""
-    return memoryview(chunk)[start:stop]

@@ -9,9 +9,10 @@ import struct
 from collections.abc import Mapping
 
 from proxy.core.records import Flow
-from proxy.core.steps import Forward, Observe, Reply, Step
+from proxy.core.steps import Observe, Reply, Step
 from proxy.protocols.ssh import sftp_packets as packets
 from proxy.protocols.ssh.content import Pieces
+from proxy.protocols.ssh.sftp_chunks import Chunks
 from proxy.protocols.ssh.sftp_files import (
     OPEN_MOST,
     REPLIES_MOST,
@@ -19,8 +20,6 @@ from proxy.protocols.ssh.sftp_files import (
     Asking,
     OpenFile,
     Table,
-    broken,
-    view,
 )
 from proxy.protocols.ssh.sftp_packets import Asked
 from proxy.protocols.ssh.statements import denied, started
@@ -40,48 +39,31 @@ _GUESSED = "no file is open under this handle"
 _OF_A_FILE = frozenset({packets.READ, packets.WRITE, packets.READDIR, packets.CLOSE})
 
 
-class Requests:
-    """Fed whatever the client sends. After a ``Close`` nothing passes any more."""
+class Requests(Chunks):
+    """Fed whatever the client sends."""
 
     def __init__(self, table: Table) -> None:
+        super().__init__()
         self._table = table
-        self._rest = bytearray()
-        self._need = 0
         self._left = 0  # bytes of the packet in flight, whose start is dealt with
         self._drop = False  # they do not leave
         self._data: Pieces | None = None  # or they are data for this file, from here on:
         self._offset = 0
-        self._chunk = b""
-        self._sent = 0  # so much of the chunk is passed on or dropped
         self._taken = 0  # so much the last ``_packet`` dealt with: all of a packet, or its start
-        self._steps: list[Step] = []
-        self.closed = False
 
     def feed(self, chunk: bytes) -> list[Step]:
         """What to do about the client's next bytes."""
-        if self._rest:
-            self._rest += chunk
-            if len(self._rest) < self._need:
-                return []
-            chunk = bytes(self._rest)
-            self._rest.clear()
-        self._chunk, self._sent, self._steps = chunk, 0, []
-        position, end = 0, len(chunk)
+        position, end = 0, self._take(chunk)
         while position < end and not self.closed:
             if self._left:
                 position = self._stream(position, end)
                 continue
             need = self._packet(position, end)
             if need:
-                self._pass(position)
-                self._rest += view(chunk, position, end)
-                self._need = need
-                self._sent = end
+                self._hold(position, need)
                 break
             position += self._taken
-        self._pass(end)
-        self._chunk = b""
-        return self._steps
+        return self._done()
 
     def _stream(self, position: int, end: int) -> int:
         """Bytes of the packet in flight; where they end."""
@@ -90,23 +72,14 @@ class Requests:
             self._pass(position)
             self._sent = stop
         elif self._data is not None:
-            for record in self._data.add(self._offset, view(self._chunk, position, stop)):
+            for record in self._data.add(self._offset, self._view(position, stop)):
                 self._steps.append(Observe(record))
         self._offset += stop - position
         self._left -= stop - position
         return stop
 
-    def _pass(self, stop: int) -> None:
-        """Forward what is not yet, up to ``stop``."""
-        if stop > self._sent and not self.closed:
-            whole = self._sent == 0 and stop == len(self._chunk)
-            self._steps.append(Forward(self._chunk if whole else memoryview(self._chunk)[self._sent : stop]))
-            self._sent = stop
-
     def _close(self, position: int, detail: str) -> int:
-        self._pass(position)
-        self._steps.append(broken(detail))
-        self.closed = True
+        self._break_off(position, detail)
         return 0
 
     # -- packets -------------------------------------------------------------------------------------------------

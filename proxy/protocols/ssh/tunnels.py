@@ -12,7 +12,7 @@ import asyncssh
 from proxy.core.actions import Tunnel
 from proxy.core.records import Flow, Outcome, Via
 from proxy.core.steps import Side
-from proxy.protocols.ssh.channels import Hold, Pair
+from proxy.protocols.ssh.passing import Hold, Pair
 
 
 class TunnelPair(Pair):

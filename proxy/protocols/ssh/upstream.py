@@ -29,11 +29,20 @@ PLAIN = tuple(each for each in lines.SIGNATURES if not each.startswith("sk-"))
 
 @dataclass(frozen=True, slots=True)
 class TargetSide:
-    """A target that let the gateway in."""
+    """A target that let the gateway in as ``user``. ``forced``: it is known to run one command for that one,
+    whatever is asked for."""
 
     line: TargetLine
     transport: StreamTransport
     watcher: "Watcher"
+    user: str
+    forced: bool
+
+    def runs_commands(self) -> bool:
+        """Whether a command of the gateway's own would be run as it is, by all that is known."""
+        software = str(self.line.get_extra_info("server_version", ""))
+        known = software.startswith(("SSH-2.0-OpenSSH_", "SSH-2.0-dropbear"))
+        return known and not (self.forced or self.watcher.forced or self.watcher.closed)
 
     def disconnect(self) -> None:
         """Goodbye, politely; the line itself is the kernel's to close."""
@@ -56,10 +65,13 @@ class Watcher(asyncssh.SSHClient):
     def __init__(self, loop: asyncio.AbstractEventLoop, password: str | None, trusted: "Trusted") -> None:
         self.logged_in: asyncio.Future[None] = loop.create_future()
         self.gone: Any = None
+        self.forced = False
+        self.closed = False
         self._password = password
         self._trusted = trusted
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
         if not self.logged_in.done():
             self.logged_in.set_exception(exc or ConnectionError("closed"))
             self.logged_in.exception()  # noqa: LOG004 (a future's; nobody may be waiting)
@@ -69,6 +81,13 @@ class Watcher(asyncssh.SSHClient):
     def auth_completed(self) -> None:
         if not self.logged_in.done():
             self.logged_in.set_result(None)
+
+    def debug_msg_received(self, msg: str, lang: str, always_display: bool) -> None:
+        """OpenSSH's server tells what came with the key or certificate, ``command`` for one that is forced. It does
+        not tell of ``ForceCommand``."""
+        _, told, options = msg.partition("key options: ")
+        if told and "command" in options.split():
+            self.forced = True
 
     def password_auth_requested(self) -> str | None:
         password, self._password = self._password, None
@@ -149,7 +168,7 @@ async def log_in(
         await watcher.logged_in
     except (asyncssh.Error, OSError) as error:
         raise _unreachable(error, reached) from None
-    return TargetSide(line, transport, watcher)
+    return TargetSide(line, transport, watcher, admission.account.name, login.forced_command)
 
 
 def _keys_of(credential: SshCredential, admission: Admission, keys: SshKeys, forwards: bool) -> Any:

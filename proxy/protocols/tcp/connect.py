@@ -131,7 +131,8 @@ _LATE: Mapping[str, HTTPStatus] = {
 _HINTS: Mapping[str, str] = {
     Refusal.NO_TLS: "connect with TLS, and send the CONNECT in it",
     Refusal.WRONG_ACCOUNT: "leave the user of Proxy-Authorization empty, or name the account of your grant",
-    Refusal.TOKEN_CUT_SHORT: "send it whole, or use `tidegate connect RESOURCE --listen PORT`",
+    Refusal.TOKEN_CUT_SHORT: "send all of it in Proxy-Authorization, or use `tidegate connect RESOURCE "
+    "--listen PORT`",
     Refusal.TOKEN_EXPIRED: "get a fresh one with `tidegate token RESOURCE`, or use `tidegate connect RESOURCE "
     "--listen PORT`",
 }

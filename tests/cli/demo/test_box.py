@@ -9,6 +9,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +24,7 @@ from proxy.cli.demo.beside import Beside, nobody
 from proxy.cli.demo.lifeline import alive
 from proxy.cli.demo.postgres import free_port
 
+ROOT = Path(__file__).parents[3]
 # More than a pipe and a channel's window hold, and no round number.
 BYTES = random.Random(1).randbytes(5_000_003)
 
@@ -243,6 +246,27 @@ def test_it_is_taken_up_again_and_moved(folder: Path) -> None:
         moved.stop()
         first.stop()
     assert first.pid is None
+
+
+def test_who_held_the_lock_before_is_nobody_s_to_end(folder: Path) -> None:
+    """Until the next one said who it is, the file named the one before, whose process id may be anybody's."""
+    echo = Beside("proxy.cli.demo.echo", folder, 7)
+    held = "import sys, time\nfrom proxy.cli.demo.beside import stay\nwith stay(sys.argv[1:]):\n"
+    held += "    print('held', flush=True)\n    time.sleep(600)\n"
+    with subprocess.Popen(["sleep", "600"]) as other:
+        echo.lock.write_text(f"[{other.pid}, 7, []]\n")
+        assert echo.pid is None
+        command = [sys.executable, "-c", held, str(echo.lock), "7"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as starting:
+            try:
+                assert starting.stdout is not None
+                assert starting.stdout.readline() == b"held\n"
+                assert echo.pid is None
+                echo.stop()
+                assert (other.poll(), starting.poll()) == (None, None)
+            finally:
+                starting.kill()
+                other.kill()
 
 
 async def test_nothing_it_has_started_outlives_it(folder: Path) -> None:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,8 @@ import pytest
 from proxy.cli.demo.box import erase_box
 from proxy.cli.demo.lifeline import alive
 from proxy.cli.demo.target import erase_target
+from proxy.cli.demo.world import WRITTEN
+from tests.peers.left_over import end_targets
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,7 +64,6 @@ class Demos:
 
     scripts: Path
     running: list["subprocess.Popen[str]"] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
     worlds: list[Path] = field(default_factory=list)
 
     def start(self, *arguments: str, gateway: str = STAND_IN) -> "subprocess.Popen[str]":
@@ -84,10 +84,8 @@ class Demos:
             if demo.poll() is None:
                 demo.send_signal(signal.SIGTERM)
             demo.communicate(timeout=40)
-        for pid in self.targets:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGQUIT)
         for folder in self.worlds:
+            end_targets(folder)
             erase_target(folder)
             erase_box(folder)
 
@@ -132,7 +130,6 @@ def started_in(folder: Path, demos: Demos) -> "subprocess.Popen[str]":
     demos.worlds.append(folder)
     demo = demos.start("--dir", str(folder))
     until((folder / "ready").exists, demo)
-    demos.targets += [target_pid(folder), *box_pids(folder)]
     return demo
 
 
@@ -168,6 +165,7 @@ def test_a_world_that_is_kept(tmp_path: Path, demos: Demos) -> None:
     out, _ = third.communicate(timeout=40)
     assert third.returncode == 0
     assert not any(map(alive, (target, *others, int(after["TIDEGATE_PID"]))))
+    assert {each.name for each in folder.iterdir()} <= {*WRITTEN, "lock"}
     assert "Traceback" not in out
     assert "to take it up again: tidegate demo --dir" in out
 
@@ -178,6 +176,20 @@ def test_a_world_that_is_kept(tmp_path: Path, demos: Demos) -> None:
     assert "no such tide" in out
     assert "the stand-in begins" in (folder / "gateway.log.1").read_text()
     assert not (folder / "postgres" / "server" / "data" / "postmaster.pid").exists()
+
+
+def test_somebody_s_folder_is_left_as_it_is(tmp_path: Path, demos: Demos) -> None:
+    folder = tmp_path / "theirs"
+    (folder / "postgres" / "server").mkdir(parents=True)
+    for name in ("postgres/server/kept", "gateway.toml", "gateway.key", "ca.key", "ready"):
+        (folder / name).write_text("somebody's")
+    before = sorted(folder.rglob("*"))
+    demo = demos.start("--dir", str(folder))
+    out, _ = demo.communicate(timeout=40)
+    assert demo.returncode == 2, out
+    assert "holds no world, but ready, postgres, ca.key, gateway.toml, gateway.key" in out
+    assert sorted(folder.rglob("*")) == before
+    assert all(each.read_text() == "somebody's" for each in before if each.is_file())
 
 
 def world_of(demo: "subprocess.Popen[str]") -> Path:

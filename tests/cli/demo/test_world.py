@@ -1,6 +1,7 @@
 """A world on disk: what scripts read, what the gateway reads, what is remembered, and who may read it."""
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from gateway_config.loading import load
 from proxy.cli.demo.people import PEOPLE, new_password
-from proxy.cli.demo.world import DEFAULT_POSTGRES, Ports, World
+from proxy.cli.demo.world import DEFAULT_POSTGRES, Ports, World, refuse_others_folder
 from proxy.cli.failures import USAGE, Failed
 
 
@@ -123,6 +124,41 @@ def test_a_folder_with_something_else_in_it_is_not_touched(tmp_path: Path) -> No
     with pytest.raises(Failed, match=r"world\.json is not a demo's"):
         World.at(tmp_path)
     assert (tmp_path / "world.json").read_text() == '{"postgres": 16}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"postgres": "16", "ports": {"tea": 4}, "password": "", "logins": {}}']
+)
+def test_a_file_that_is_no_world_s_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "world.json").write_text(text)
+    with pytest.raises(Failed, match=r"world\.json is not a demo's"):
+        World.found(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["postgres", "gateway.toml", "ca.key", "box", "ready"])
+def test_a_folder_with_what_a_demo_would_write_over_is_refused(tmp_path: Path, name: str) -> None:
+    """What was in postgres/server was removed; the rest written over, or chowned."""
+    refuse_others_folder(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    refuse_others_folder(tmp_path)
+    (tmp_path / name).symlink_to("nowhere")
+    with pytest.raises(Failed, match=f"holds no world, but {name}") as caught:
+        refuse_others_folder(tmp_path)
+    assert caught.value.code == USAGE
+    World.at(tmp_path)
+    refuse_others_folder(tmp_path)
+
+
+def test_a_folder_where_others_can_put_links_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o757)
+    with pytest.raises(Failed, match="can be written by everybody"):
+        refuse_others_folder(tmp_path)
+    tmp_path.chmod(0o755)
+    refuse_others_folder(tmp_path)
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65_534, 65_534)
+        with pytest.raises(Failed, match="belongs to somebody else"):
+            refuse_others_folder(tmp_path)
 
 
 def test_passwords_can_be_typed_and_differ() -> None:

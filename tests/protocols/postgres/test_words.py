@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.access.refusals import refused
 from proxy.core.access import Refusal
 from proxy.core.errors import Denied, Ended, PeerError, TidegateError, Unavailable, Unreachable
 from proxy.core.states import EndReason
@@ -66,6 +67,10 @@ def test_every_refusal_has_a_state_and_a_detail_or_says_enough(refusal: Refusal)
     assert told[b"C"] in (b"28000", b"28P01", b"53300") and told[b"V"] == b"FATAL"
     assert told[b"M"] == b"no" and told[b"H"] == b"do this" and b"sess-1" in told[b"D"]
     assert b"inner secret" not in b"".join(told.values())
+
+
+def test_a_token_cut_short_is_told_how_to_pass_all_of_it() -> None:
+    assert b"PGPASSWORD" in fields(refusals.fatal(refused(Refusal.TOKEN_CUT_SHORT, size=100)))[b"D"]
 
 
 @pytest.mark.parametrize(

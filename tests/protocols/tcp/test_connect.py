@@ -134,6 +134,13 @@ def test_each_answer_is_a_problem_a_person_can_act_on(error: TidegateError, stat
     assert ("Proxy-Authenticate: Bearer" in lines.decode()) is (status == 407)
     assert b"10.1.2.3" not in lines + body
     assert b"sslmode" not in body
+    assert b"PGPASSWORD" not in body
+
+
+def test_a_token_cut_short_is_told_where_to_put_all_of_it() -> None:
+    assert b"send all of it in Proxy-Authorization" in connect.problem(
+        refused(Refusal.TOKEN_CUT_SHORT, size=3), "s"
+    )
 
 
 def test_words_of_others_cannot_make_a_second_answer() -> None:
