@@ -46,6 +46,39 @@ class Relay:
     """Moves one session's bytes both ways until ``ended(reason, detail)`` is called, which it does itself at most
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_boottime",
+        "_boundary",
+        "_client",
+        "_ended",
+        "_farewell",
+        "_frozen",
+        "_halves",
+        "_holds",
+        "_lingering",
+        "_looked",
+        "_muted",
+        "_quiet",
+        "_record",
+        "_recorder",
+        "_target",
+        "_target_gone",
+        "_tasks",
+        "_told",
+        "broken",
+        "decide",
+        "durable",
+        "failed_with",
+        "inspector",
+        "may_forward",
+        "on_chunk",
+        "outcomes",
+        "statements",
+        "thinking",
+    )
+
     def __init__(
         self,
         inspector: Inspector,
@@ -101,56 +134,34 @@ class Relay:
             if not self.may_forward():
                 return
         try:
-            self._carry_out(self._asked(chunk))
+            fed = self._asked(chunk)
+            if type(fed) is not StatementStarted:
+                self._carry_out(fed)  # type: ignore[arg-type]  # an end comes of the target's bytes alone
+                return
+            self._record(fed)
+            self.statements += 1
+            if self.durable:
+                self._wait_for_disk((Forward(chunk),))
+                return
+            self._target.write(chunk)
+            if self._target.congested:
+                self.hold(Hold.TARGET_FULL)
         except Exception as error:
             self.failed_with(error)
-
-    def _carry_out(self, steps: Sequence[Step]) -> None:
-        """Steps that came of the client's bytes, or of a decision about them."""
-        target = self._target
-        left = iter(steps)
-        for step in left:
-            if type(step) is Recorded:
-                record, data = step
-                self._record(record)
-                if type(record) is StatementStarted:
-                    self.statements += 1
-                if self.durable:
-                    self._wait_for_disk((Forward(data), *left))
-                    return
-                target.write(data)
-            elif type(step) is Forward:
-                target.write(step.data)
-            elif type(step) is Observe:
-                self._observe(step.record)
-                if self.durable:
-                    self._wait_for_disk(tuple(left))
-                    return
-            else:
-                self._rare(step)
-        if target.congested:
-            self.hold(Hold.TARGET_FULL)
 
     def _target_sent(self, chunk: bytes) -> None:
         if self._frozen and not self._muted:
             chunk = self._after_boundary(chunk)
         client = self._client
         try:
-            for step in self._answered(chunk):
-                if type(step) is Recorded:
-                    record, data = step
-                    self._record(record)
-                    if type(record) is StatementFinished:
-                        self.outcomes[record.outcome] += 1
-                    if not self._muted:
-                        client.write(data)
-                elif type(step) is Forward:
-                    if not self._muted:
-                        client.write(step.data)
-                elif type(step) is Observe:
-                    self._observe(step.record)
-                else:
-                    self._rare(step)
+            fed = self._answered(chunk)
+            if type(fed) is StatementFinished:
+                self._record(fed)
+                self.outcomes[fed.outcome] += 1
+                if not self._muted:
+                    client.write(chunk)
+            else:
+                self._bring(fed)  # type: ignore[arg-type]  # a start comes of the client's bytes alone
         except Exception as error:
             self.failed_with(error)
             return
@@ -158,6 +169,44 @@ class Relay:
             self._target.hold()
         if self.on_chunk is not None:
             self.on_chunk()
+
+    def _carry_out(self, steps: Sequence[Step]) -> None:
+        """Steps that came of the client's bytes, or of a decision about them."""
+        target = self._target
+        left = iter(steps)
+        for step in left:
+            if type(step) is Forward:
+                target.write(step.data)
+            elif type(step) is Observe:
+                self._observe(step.record)
+                if self.durable:
+                    self._wait_for_disk(tuple(left))
+                    return
+            elif type(step) is Recorded:
+                self._observe(step.record)
+                if self.durable:
+                    self._wait_for_disk((Forward(step.data), *left))
+                    return
+                target.write(step.data)
+            else:
+                self._rare(step)
+        if target.congested:
+            self.hold(Hold.TARGET_FULL)
+
+    def _bring(self, steps: Sequence[Step]) -> None:
+        """Steps that came of the target's bytes."""
+        for step in steps:
+            if type(step) is Forward:
+                if not self._muted:
+                    self._client.write(step.data)
+            elif type(step) is Observe:
+                self._observe(step.record)
+            elif type(step) is Recorded:
+                self._observe(step.record)
+                if not self._muted:
+                    self._client.write(step.data)
+            else:
+                self._rare(step)
 
     def _after_boundary(self, chunk: bytes) -> bytes:
         """What of the last chunk that may pass comes after its message is whole, once that has passed."""

@@ -19,22 +19,17 @@ from functools import partial
 
 from proxy.core.errors import PeerError, Unreachable
 from proxy.sessions.half_close import close_notify
-
-READ_SIZE = 16 * 1024
-"""Bytes asked for at first; a TLS record holds no more."""
-BULK_READ_SIZE = 256 * 1024
-"""Bytes asked for after a read came back full."""
-RECORDS_A_TURN = 16
-"""TLS records taken from one client in one turn of the loop, so that a flood does not starve the others."""
-RECORDS_GATHERED = 8
-"""Full TLS records that are handed over as one chunk."""
-READS_A_TURN = 32
-"""Reads that found their bytes ready, in pull mode, until the others get their turn: a peer that sends faster than
-we read would otherwise stop the loop, and with it every deadline."""
-DRAINED_MOST = 64 * 1024 * 1024
-"""Bytes read and forgotten of a peer that goes on sending after the end."""
-HIGH_WATER = 64 * 1024
-"""Unsent bytes from which the other side is no longer read."""
+from proxy.sessions.sizes import (
+    BULK_READ_SIZE,
+    CALM,
+    DRAINED_MOST,
+    HIGH_WATER,
+    READ_SIZE,
+    READS_A_TURN,
+    RECORDS_A_TURN,
+    RECORDS_GATHERED,
+    SMALL_READ,
+)
 
 Measure = Callable[[bytearray], int]
 """How long that is which these bytes begin with; 0 while it is not to be seen."""
@@ -47,7 +42,7 @@ class Stream:
     in ``on_end``. Not safe to use from two threads."""
 
     __slots__ = (
-        "_buffer", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
+        "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
         "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter", "bytes_read",
         "bytes_written", "congested", "stalled_since",
     )  # fmt: skip
@@ -66,7 +61,8 @@ class Stream:
         self._buffer = bytearray()
         self._kept = False
         self._shut = False
-        self._read_size = READ_SIZE
+        self._read_size = SMALL_READ
+        self._calm = 0
         self._reading = False
         self._ready_reads = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -321,12 +317,12 @@ class Stream:
             return
         size = len(chunk)
         if size == self._read_size:
-            if self._tls is None:
-                self._read_size = BULK_READ_SIZE
-                self._loop.call_soon(self._readable)  # see ``look``
-            else:
-                chunk = self._gather(chunk)
-                size = len(chunk)
+            chunk = self._gather(chunk)
+            size = len(chunk)
+        elif size < SMALL_READ < self._read_size:
+            self._calm += 1
+            if self._calm == CALM:
+                self._read_size = SMALL_READ
         self.bytes_read += size
         self._on_data(chunk)  # type: ignore[misc]  # it is there while we are reading
         if self._pending is not None and self._pending():
@@ -350,19 +346,32 @@ class Stream:
         self._loop.call_soon(self._readable)
 
     def _gather(self, first: bytes) -> bytes:
-        """A full record and those behind it that are there: each by itself would cost a turn of the loop, and a
+        """A full read and those behind it that are there: each by itself would cost a turn of the loop, and a
         write. What stopped it, if it is the end, shows again when it is asked for."""
+        asked, self._calm, self._read_size = self._read_size, 0, READ_SIZE
+        plain = self._tls is None
+        if plain and asked != SMALL_READ:
+            self._read_size = BULK_READ_SIZE
+            self._loop.call_soon(self._readable)  # see ``look``
+            return first
         records = [first]
         try:
-            while len(records) < RECORDS_GATHERED and len(records[-1]) == READ_SIZE:
-                records.append(self._receive(READ_SIZE))
+            while len(records) < RECORDS_GATHERED and len(records[-1]) == asked:
+                asked = READ_SIZE
+                records.append(self._receive(asked))
         except _BLOCKED:
             pass
-        except OSError:
+        except OSError as error:
+            self._receive = partial(self._fail, self._receive, error)
             records.append(b"")
-        if not records[-1]:
+        if not records[-1] or (plain and len(records[-1]) == READ_SIZE):
             self._loop.call_soon(self._readable)
         return b"".join(records)
+
+    def _fail(self, receive: Callable[[int], bytes], error: OSError, _size: int) -> bytes:
+        """Have ``error`` once more: a socket tells it once, and then it would pass for an end."""
+        self._receive = receive
+        raise error
 
     def _lost(self, error: Exception | None) -> None:
         self.hold()
