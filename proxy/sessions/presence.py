@@ -21,6 +21,8 @@ from proxy.sessions.watch import Watch
 SKEW = 5.0
 """Seconds this machine's clock may differ from the store's before the node admits nobody."""
 LOOKS = 10
+RECENT = 3.0
+"""Seconds since its last beat after which a process is not waited for."""
 LISTENED = 3.0
 """Seconds in which a process of the same name, which beats every second, is heard."""
 
@@ -70,12 +72,12 @@ class Presence:
     async def claim(self, before: float) -> None:
         """See that the name is free: nobody beats under it, or who did was our own life ``before`` (when it was
         started; 0.0: none is known). ``Unavailable`` where it is somebody's."""
-        seen = await self._store.read(self._own)
+        seen = await self._store.read(self._beating)
         if seen is None or seen.started == before:
             return
         for _ in range(LOOKS):
             await asyncio.sleep(LISTENED / LOOKS)
-            now = await self._store.read(self._own)
+            now = await self._store.read(self._beating)
             if now is None:
                 return
             if (now.heartbeat, now.started) != (seen.heartbeat, seen.started):
@@ -113,6 +115,11 @@ class Presence:
             writer.remove_node(self._node)
 
         await self._store.commit(unit)
+
+    def _beating(self, reader: Reader) -> Node | None:
+        """Whoever has been heard of under this name of late."""
+        own = self._own(reader)
+        return own if own is not None and own.heartbeat > reader.now() - RECENT else None
 
     def _own(self, reader: Reader) -> Node | None:
         return next((each for each in reader.nodes() if each.id == self._node), None)

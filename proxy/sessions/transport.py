@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 from proxy.core.errors import PeerError, Unreachable
+from proxy.sessions import tls
 from proxy.sessions.half_close import close_notify
 from proxy.sessions.sizes import (
     BULK_READ_SIZE,
@@ -176,16 +177,16 @@ class Stream:
         if self._kept:
             raise kind("something was said before the TLS handshake", code="tls")
         try:
-            tls = context.wrap_socket(
+            secured = context.wrap_socket(
                 self._sock, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False
             )
         except (OSError, ValueError) as error:  # a peer that is gone, or that spoke before its turn
             raise kind("the TLS handshake failed", detail=str(error), code="tls") from None
-        self._sock = self._tls = tls
+        self._sock = self._tls = secured
         while True:
             try:
-                tls.do_handshake()
-                self._shorten(tls)
+                secured.do_handshake()
+                self._pending, self._receive, self._send = tls.shortest(secured)
                 return
             except ssl.SSLWantReadError:
                 await self._wait(self._loop.add_reader, self._loop.remove_reader)
@@ -193,14 +194,6 @@ class Stream:
                 await self._wait(self._loop.add_writer, self._loop.remove_writer)
             except (OSError, ValueError) as error:
                 raise kind("the TLS handshake failed", detail=str(error), code="tls") from None
-
-    def _shorten(self, tls: ssl.SSLSocket) -> None:
-        """Read and write records by the TLS object itself: ``SSLSocket.recv`` and ``send`` are two Python frames
-        around each, a twentieth of what a query costs. So is ``SSLSocket.pending``, asked after each record."""
-        inner = getattr(tls, "_sslobj", None)
-        self._pending = getattr(inner, "pending", tls.pending)
-        self._receive = getattr(inner, "read", tls.recv)
-        self._send = getattr(inner, "write", tls.send)
 
     async def _wait(
         self, add: Callable[[int, Callable[[], None]], object], remove: Callable[[int], object]
@@ -376,8 +369,7 @@ class Stream:
     def _lost(self, error: Exception | None) -> None:
         self.hold()
         self._on_data = None  # nothing follows
-        if isinstance(error, ssl.SSLZeroReturnError):  # what EOF is called when our own has been said
-            error = None
+        error = tls.what_it_was(error, self._sock)
         on_end = self._on_end
         if error is not None:
             self._on_end = None

@@ -216,7 +216,8 @@ def test_a_revocation_at_one_gateway_cuts_a_session_of_another(nodes: Nodes) -> 
 def test_a_machine_with_another_ones_name_does_not_start_and_ends_none_of_its_sessions(
     nodes: Nodes, postgres15: Cluster
 ) -> None:
-    token = nodes.a.token(grant=nodes.a.grant("postgres"))
+    grant = nodes.a.grant("postgres")
+    token = nodes.a.token(grant=grant)
     with closing(psycopg.connect(nodes.a.dsn("postgres", token=token), autocommit=True)) as connection:
         with (
             pytest.raises(RuntimeError, match=r"another gateway runs as a-0"),
@@ -224,7 +225,7 @@ def test_a_machine_with_another_ones_name_does_not_start_and_ends_none_of_its_se
         ):
             pass
         assert connection.execute("select 1").fetchone() == (1,)
-        assert [each["node"] for each in nodes.b.sessions(status="live")] == ["a-0"]
+        assert [each["node"] for each in nodes.b.sessions(grant=grant, status="live")] == ["a-0"]
     until(nodes.ready)
 
 

@@ -58,7 +58,7 @@ class Demo:
     async def does(self, person: str, *words: str) -> str:
         """What the command printed; it must succeed."""
         ran = await self.tidegate(person, *words)
-        assert ran.code == 0, (words, ran)
+        assert ran.code == 0, (words, ran, (self.folder / "gateway.log").read_text()[-3000:])
         return ran.out
 
     async def asks(self, person: str, *words: str) -> Any:

@@ -12,7 +12,7 @@ from proxy.core.ports import Node, Page
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
 from proxy.sessions.lost import SILENT_LEASES, Lost
-from proxy.sessions.presence import LISTENED, SKEW, Presence
+from proxy.sessions.presence import LISTENED, RECENT, SKEW, Presence
 from proxy.sessions.registry import Registry
 from proxy.sessions.watch import Watch
 from tests.fakes.clock import FakeClock
@@ -237,16 +237,25 @@ async def refused(here: Presence) -> str:
 async def test_a_name_is_free_where_nobody_beats_or_it_was_our_own(cluster: Cluster, in_no_time: None) -> None:
     here, _ = presence(cluster)
     await here.claim(0.0)
-    await cluster.put(a_node("node-1", 7.0))
+    await cluster.put(a_node("node-1", cluster.clock.now()))
     await here.claim(0.0)  # dead: it was heard of once
 
 
 async def test_our_own_life_before_is_not_listened_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.sessions.presence.LISTENED", 3600.0)
     here, _ = presence(cluster)
-    await cluster.put(a_node("node-1", 7.0))
+    now = cluster.clock.now()
+    await cluster.put(a_node("node-1", now))
     async with asyncio.timeout(5):
-        await here.claim(7.0)
+        await here.claim(now)
+
+
+async def test_who_has_not_been_heard_of_for_long_is_not_listened_for(cluster: Cluster) -> None:
+    here, _ = presence(cluster)
+    await cluster.put(a_node("node-1", cluster.clock.now()))
+    cluster.clock.advance(RECENT)
+    async with asyncio.timeout(LISTENED / 2):
+        await here.claim(0.0)
 
 
 async def test_two_of_one_name_admit_nobody_until_one_has_gone(cluster: Cluster) -> None:
