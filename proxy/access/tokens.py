@@ -34,6 +34,8 @@ AS_LONG_AS_GRANT = "grant"
 _NUMBERS = ("iat", "nbf", "exp")
 _TEXTS = ("iss", "sub", "jti", "grant")
 _TEXT_LONGEST = 256
+_LATEST = 2**53
+"""Epoch seconds that a float still has exactly."""
 
 
 class Tokens:
@@ -123,7 +125,8 @@ class Tokens:
 
     def _claims(self, payload: Mapping[str, Any]) -> Claims:
         for name in _NUMBERS:
-            if type(payload.get(name)) is not int:
+            value = payload.get(name)
+            if type(value) is not int or not 0 <= value <= _LATEST:
                 raise Malformed(name)
         for name in _TEXTS:
             value = payload.get(name)

@@ -255,7 +255,8 @@ class Worker:
         left = await self._foundation.store.read(
             lambda reader: reader.sessions(Page(limit=LEFT_MOST), live=True, node=self._node)
         )
-        await self._lost.bury(left, "the gateway's process was killed")
+        before = [each for each in left if each.started < self._services.started]
+        await self._lost.bury(before, "the gateway's process was killed")
 
     # -- what the feed tells -------------------------------------------------------------------------------------
 

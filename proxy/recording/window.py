@@ -112,7 +112,11 @@ class Spares:
         if window.size != self._size or used > KEPT_USED or len(self._ready) + len(self._cleared) >= KEPT:
             window.delete()
             return
-        window.rename(self._name())
+        try:
+            window.rename(self._name())
+        except OSError:  # a full disk has no room for a name either; who needs a window will be told so
+            window.delete()
+            return
         window.clear(used)
         self._cleared.append(window)
 

@@ -4,7 +4,7 @@ Used by the worker, which calls ``beat`` every second; knows no socket and no co
 
 A name is one process's. Two machines under one would each take the other's sessions for those of its own life
 before, and end them in the store: so whoever comes looks whether the name is taken, and who finds that somebody
-came all the same admits nobody.
+came all the same admits nobody, and cuts what has been ended under its hands.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from typing import Any
 from proxy.core.errors import Unavailable
 from proxy.core.events import GatewayStarted, GatewayStopped
 from proxy.core.ports import Clock, Node, Reader, Store, Writer
-from proxy.core.states import EndReason
+from proxy.core.states import EndReason, SessionStatus
 from proxy.sessions.watch import Watch
 
 SKEW = 5.0
 """Seconds this machine's clock may differ from the store's before the node admits nobody."""
 LOOKS = 10
-RECENT = 3.0
-"""Seconds since its last beat after which a process is not waited for."""
+RECENT = 60.0
+"""Seconds since its last beat after which a process is not listened for."""
 LISTENED = 3.0
 """Seconds in which a process of the same name, which beats every second, is heard."""
 
@@ -102,10 +102,24 @@ class Presence:
         if heard.twin:
             self._twin_until = self._clock.monotonic() + LISTENED
             self._log.error("another gateway runs under this node's name: admitting nobody")
+            await self._cut_what_was_ended()
         if not heard.known:
             self._log.error("this node was taken for lost")
             for session in self._watch.registry:
                 session.end(EndReason.STORE_LOST, "the gateway was taken for lost")
+
+    async def _cut_what_was_ended(self) -> None:
+        """Sessions that the store no longer has as live; one that has just begun may not be there yet."""
+        here = list(self._watch.registry)
+
+        def ended(reader: Reader) -> set[str]:
+            found = (reader.session(each.id) for each in here)
+            return {each.id for each in found if each is not None and each.status is not SessionStatus.LIVE}
+
+        over = await self._store.read(ended)
+        for session in here:
+            if session.id in over:
+                session.end(EndReason.STORE_LOST, "another gateway runs under this one's name")
 
     async def leave(self) -> None:
         """Be gone."""

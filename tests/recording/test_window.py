@@ -1,5 +1,6 @@
 """Windows are used again: empty, under another name, and not before that is on disk."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_what_costs_memory_or_is_too_many_is_deleted(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == KEPT
     spares.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_name_can_be_made_a_window_is_deleted_and_nobody_is_told_of_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("os.link", full)
+    spares = Spares(tmp_path, SIZE)
+    spares.give_back(used(tmp_path, "s1.j000001"), 16)
+    assert list(tmp_path.iterdir()) == []
+    assert spares.cleared() == []
 
 
 def test_a_round_syncs_what_was_cleared_before_it_may_be_taken(

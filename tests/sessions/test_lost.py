@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -272,6 +273,21 @@ async def test_two_of_one_name_admit_nobody_until_one_has_gone(cluster: Cluster)
     cluster.clock.advance(LISTENED)
     await here.beat()
     assert here.may_admit()
+
+
+async def test_what_a_twin_has_ended_is_cut_and_the_rest_goes_on(cluster: Cluster) -> None:
+    here, session = presence(cluster)
+    await here.arrive("0")
+    await cluster.put(cluster.an_old_session(id="s1", node="node-1"))
+    cluster.clock.advance(1)
+    there, _ = presence(cluster)
+    await there.arrive("0")
+    await here.beat()
+    assert not session.reasons
+    await cluster.put(replace(await cluster.session("s1"), **ENDED))
+    await there.beat()
+    await here.beat()
+    assert session.reasons == [EndReason.STORE_LOST]
 
 
 async def test_who_leaves_is_gone(cluster: Cluster) -> None:

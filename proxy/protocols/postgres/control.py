@@ -5,7 +5,7 @@ Async, over kernel streams of its own; made by ``engine`` for each session, know
 
 import asyncio
 
-from proxy.core.errors import TidegateError, Unreachable
+from proxy.core.errors import PeerError, TidegateError, Unreachable
 from proxy.protocols.postgres import lives, messages
 from proxy.protocols.postgres.lives import Life
 from proxy.protocols.postgres.upstream import Entry, LoggedIn, Targets, read_message
@@ -76,16 +76,26 @@ class Backend:
 
 
 async def life_of(logged_in: LoggedIn) -> Life | None:
-    """Which backend is at the other end of a fresh log-in; None where that cannot be told for sure."""
+    """Which backend is at the other end of a fresh log-in; None where that cannot be told for sure. What the target
+    says of its settings meanwhile is added to what it said at the log-in. ``Unreachable`` where it goes on."""
     try:
-        return lives.own_life(await ask(logged_in.stream, lives.OWN), logged_in.pid)
-    except Unreachable:
-        return None
+        rows, refused = await _answer(logged_in.stream, lives.OWN, logged_in.parameters)
+    except PeerError as error:
+        raise Unreachable("the target closed the connection during log-in", detail=str(error)) from None
+    return None if refused else lives.own_life(rows, logged_in.pid)
 
 
 async def ask(stream: Stream, query: str) -> list[str]:
-    """Run a query of our own; the first column of its rows. ``Unreachable`` when the target refuses it or goes on
-    for ever: the line is in step then only if it was a refusal."""
+    """Run a query of our own on a connection of our own; the first column of its rows. ``Unreachable`` when the
+    target refuses it or goes on for ever."""
+    rows, refused = await _answer(stream, query, [])
+    if refused:
+        raise Unreachable("the target refuses to be asked", detail="control account")
+    return rows
+
+
+async def _answer(stream: Stream, query: str, parameters: list[bytes]) -> tuple[list[str], bool]:
+    """The first column of a query's rows, and whether it was refused; the line is in step again."""
     await stream.send(messages.query(query))
     rows: list[str] = []
     refused = False
@@ -95,8 +105,8 @@ async def ask(stream: Stream, query: str) -> list[str]:
             rows.append(body[6:].decode("utf-8", "replace"))
         elif kind == b"E":
             refused = True
+        elif kind == b"S":
+            parameters.append(messages.frame(kind, body))
         elif kind == b"Z":
-            if refused:
-                raise Unreachable("the target refuses to be asked", detail="who serves a session")
-            return rows
-    raise Unreachable("the target does not stop answering", detail="who serves a session")
+            return rows, refused
+    raise Unreachable("the target does not stop answering")

@@ -157,6 +157,8 @@ class Express:
     def _bound_again(self, chunk: bytes, size: int) -> StatementStarted | None:
         """A Bind that differs in nothing but its values from the last one of its statement, and such a rest."""
         pending = self._pending
+        if chunk[5]:  # a portal with a name: where that ends no statement's begins
+            return None
         end = chunk.find(0, 6)
         name = chunk[6:end]
         prepared = pending.statements.things.get(name)

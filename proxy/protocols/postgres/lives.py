@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 HIDDEN = "hidden"
-PLAIN = "set standard_conforming_strings to on"
-"""So that a role's name is quoted as it is here."""
 _STARTED = "pg_catalog.pg_postmaster_start_time()"
 
 
@@ -45,7 +43,7 @@ def own_life(rows: Sequence[str], pid: int) -> Life | None:
 def look(life: Life, role: str) -> str:
     """The question, for another account, whether it goes on; ``goes_on`` reads the answer."""
     backend = f"(select coalesce({_micros('backend_start')}, '{HIDDEN}') {_sought(life, role)})"
-    return f"{PLAIN}; select pg_catalog.concat_ws(' ', {_micros(_STARTED)}, {backend})"
+    return f"select pg_catalog.concat_ws(' ', {_micros(_STARTED)}, {backend})"
 
 
 def goes_on(rows: Sequence[str], life: Life) -> bool | None:
@@ -59,14 +57,15 @@ def end(life: Life, role: str) -> str:
     """What ends that life of that pid, and no other."""
     same = f"{_micros('backend_start')} operator(pg_catalog.=) '{life.backend}'"
     ended = "pg_catalog.pg_terminate_backend(pid)::pg_catalog.text"
-    return f"{PLAIN}; select {ended} {_sought(life, role)} and {same}"
+    return f"select {ended} {_sought(life, role)} and {same}"
 
 
 def _sought(life: Life, role: str) -> str:
     """By pid and by the role it logged in as, which a session cannot change. Its application_name it can, and SET
-    ROLE and SET SESSION AUTHORIZATION leave usename as it is."""
-    quoted = role.replace("'", "''")
+    ROLE and SET SESSION AUTHORIZATION leave usename as it is. It is quoted so that it means the same whatever
+    standard_conforming_strings is."""
+    quoted = role.replace("\\", "\\\\").replace("'", "''")
     return (
         f"from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) {life.pid} "
-        f"and usename operator(pg_catalog.=) '{quoted}'::pg_catalog.name"
+        f"and usename operator(pg_catalog.=) E'{quoted}'::pg_catalog.name"
     )

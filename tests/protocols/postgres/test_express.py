@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from proxy.core.records import StatementStarted
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.pending import Pending
@@ -127,6 +128,7 @@ def test_a_statement_that_is_bound_again_is_read_as_it_was_the_first_time(
     assert len(quick.finished) == len(quick.started)
 
 
+@example(b"x", 5, 6)
 @given(st.binary(max_size=60), st.integers(0, 60), st.integers(0, 60))
 @settings(deadline=None)
 def test_a_bind_that_is_almost_as_the_last_one_is_read_as_if_there_was_none(
@@ -138,6 +140,15 @@ def test_a_bind_that_is_almost_as_the_last_one_is_read_as_if_there_was_none(
     if broken:
         turns = [*before, (CLIENT, broken)]
         assert conversation(turns, Limits(), False).joined() == conversation(turns, Limits(), True).joined()
+
+
+def test_the_end_of_a_portals_name_is_no_statements() -> None:
+    """A Bind of portal ``xs`` has ``s`` where a Bind of the unnamed one has the statement's name."""
+    [(_, usual), answer] = ran([b"1", b"2"], (), (), True)
+    talk = conversation([*PREPARED, (CLIENT, usual), answer], Limits(), False)
+    crafted = usual[:5] + b"x" + usual[6:]
+    fed = talk.inspector.feeder(CLIENT)(crafted)
+    assert not isinstance(fed, StatementStarted)
 
 
 def test_how_it_was_bound_last_is_kept_and_used() -> None:

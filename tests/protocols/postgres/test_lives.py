@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.demo import shop
+from proxy.core.errors import Unreachable
 from proxy.core.targets import PostgresControl, PostgresCredential, PostgresTarget, Secret
 from proxy.protocols.postgres import lives, messages
 from proxy.protocols.postgres.control import Backend, ask, life_of
@@ -101,6 +102,39 @@ async def test_the_next_life_of_a_pid_is_neither_taken_for_it_nor_ended(postgres
         assert await ask(line.stream, "select 'here'") == ["here"]
         await ask(control.stream, lives.end(life, shop.READER))
         await gone(control, life)
+
+
+async def test_a_setting_that_the_target_tells_meanwhile_is_not_lost(postgres15: Cluster) -> None:
+    async with at(postgres15) as line:
+        told = len(line.parameters)
+        await line.stream.send(messages.query("set standard_conforming_strings to off"))
+        assert await life_of(line) is None  # the answers of another query come first
+        assert messages.frame(b"S", b"standard_conforming_strings\0off\0") in line.parameters[told:]
+
+
+async def test_a_target_that_goes_on_for_ever_is_not_let_into_a_session(
+    postgres15: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.protocols.postgres.control.ANSWERS_MOST", 2)
+    async with at(postgres15) as line:
+        with pytest.raises(Unreachable, match="does not stop"):
+            await life_of(line)
+
+
+@pytest.mark.parametrize("strings", ["on", "off"])
+async def test_a_role_is_found_by_any_name(postgres15: Cluster, strings: str) -> None:
+    role = "a\\b'c"
+    postgres15.execute(f"create role \"{role}\" login password 'x'")
+    try:
+        odd = Entry(entry(SUPERUSER, postgres15.ca).target, role, PostgresCredential(password=Secret("x")))
+        setting = f"-c standard_conforming_strings={strings}"
+        async with at(postgres15, SUPERUSER, options=setting) as control:
+            async with logged_in(postgres15.port, odd) as line:
+                life = await sure(line)
+                assert await goes_on(control, life, role)
+            await gone(control, life, role)
+    finally:
+        postgres15.execute(f'drop role "{role}"')
 
 
 async def test_another_server_proves_nothing(postgres15: Cluster, postgres16: Cluster) -> None:
