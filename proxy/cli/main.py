@@ -55,7 +55,12 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "config": (
         "The gateway's configuration file.",
-        {"check": "configuring:check", "schema": "configuring:schema", "explain": "configuring:explain"},
+        {
+            "check": "configuring:check",
+            "test": "testing:test",
+            "schema": "configuring:schema",
+            "explain": "configuring:explain",
+        },
     ),
     "keys": (
         "The keys that sign tokens, and SSH's authorities.",
