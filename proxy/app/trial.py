@@ -20,6 +20,7 @@ from proxy.sessions.dialling import connect
 
 PATIENCE = 5.0
 """Seconds for one connection and log-in."""
+GOODBYE = 1.0
 AT_ONCE = 16
 AT_ONE_TARGET = 4
 """An sshd takes ten log-ins at once, and then drops some."""
@@ -131,6 +132,8 @@ class Trials:
         try:
             async with asyncio.timeout_at(until):
                 told = await trial.enter(stream, reached, resource, way)
+            if await stream.finish(GOODBYE):  # or what it says meanwhile would reset the line before it is read
+                await stream.drain(GOODBYE)
         except TimeoutError:
             result = f"it took the connection, and the log-in did not end within {self._patience:g} s"
             return Found(False, True, result, f"does {resource.protocol} listen at this address?")

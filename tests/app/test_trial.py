@@ -47,6 +47,12 @@ class Fake:
         return str(error), "try again"
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These targets never say goodbye."""
+    monkeypatch.setattr("proxy.app.trial.GOODBYE", 0.01)
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
