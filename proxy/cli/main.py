@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "watching:watch",
     "replay": "watching:replay",
     "nodes": "watching:nodes",
+    "drain": "operating:drain",
     "revoke": "ending:revoke",
     "cut": "ending:cut",
     "lock": "ending:lock",

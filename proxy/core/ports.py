@@ -67,7 +67,8 @@ class AdmissionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on."""
+    """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on. ``drains``: it
+    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves."""
 
     id: str
     host: str
@@ -75,6 +76,7 @@ class Node:
     heartbeat: float
     feed_seen: int
     digest: str
+    drains: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
