@@ -146,7 +146,7 @@ def test_a_control_role_that_cannot_do_its_work(postgres15: Cluster, tmp_path: P
         written(tmp_path, postgres("shop", postgres15.port, full, role("readonly"), control=control))
         code, rows = trial()
         assert (code, rows[0]["ok"], rows[1]["ok"]) == (1, True, False)
-        assert "has not pg_signal_backend, so" in rows[1]["result"]
+        assert "lacks pg_signal_backend, so" in rows[1]["result"]
         _, _, remedy = rows[1]["next"].partition(": ")
         postgres15.execute(remedy)
         assert trial() == (0, [rows[0], {**rows[1], "ok": True, "result": "ok", "next": None}])
@@ -312,7 +312,8 @@ def test_what_a_person_reads(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     out, err = capfd.readouterr()
     lines = [re.sub(r"  +", "  ", each.strip()) for each in out.splitlines()]
     assert lines[:2] == ["RESOURCE  ADDRESS  ACCOUNT  RESULT", f"service  127.0.0.1:{port}  any  ok"]
-    assert lines[2].startswith(f"other  127.0.0.1:{nowhere}  any  the target does not answer")
+    why = f"the target does not answer (127.0.0.1:{nowhere}: Connection refused)"
+    assert lines[2] == f"other  127.0.0.1:{nowhere}  any  {why}"
     assert lines[3] == "other as any"
     assert lines[4].startswith("next: look at the address")
     assert err == "1 of 2 failed\n"

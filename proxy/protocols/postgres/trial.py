@@ -88,7 +88,7 @@ class PostgresTrial:
             lacks = await ask(stream, LACKS)
             if lacks:
                 raise Lacking(
-                    f"the control role has not {' and '.join(lacks)}, so cuts cannot be verified",
+                    f"the control role lacks {' and '.join(lacks)}, so cuts cannot be verified",
                     hint=f'on the target: GRANT {", ".join(lacks)} TO "{way.login}"',
                 )
         pooled = how.target.control is not None and not way.control and await life_of(logged_in) is None
