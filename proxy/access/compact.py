@@ -25,8 +25,12 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
+    """``signed`` is what ``signature`` is to be of."""
+
     header: dict[str, Any]
     payload: dict[str, Any]
+    signed: bytes
+    signature: bytes
 
     def kid(self) -> str:
         """The header's key id, if it has the form of one."""
@@ -67,7 +71,7 @@ def split(text: str, most: int) -> Parts:
     header, payload, signature = map(decoded, parts)
     if len(signature) != 64:
         raise Malformed("signature")
-    return Parts(_members(header), _members(payload))
+    return Parts(_members(header), _members(payload), text.rpartition(".")[0].encode("ascii"), signature)
 
 
 def decoded(part: str) -> bytes:

@@ -154,6 +154,7 @@ class FileTokenKeys:
         self._clock = clock
         self._longest = longest_token
         self._keys: tuple[TokenKey, ...] = ()
+        self._public: dict[str, Ed25519PublicKey] = {}
         self._private: dict[str, Ed25519PrivateKey] = {}
         self._before: tuple[str, list[TokenKey]] = ("", [])
         self._folder.once(self.INDEX, self._first)
@@ -171,7 +172,7 @@ class FileTokenKeys:
     def public(self) -> Mapping[str, object]:
         """kid -> public key, of every key whose tokens may still live, and of one that will sign soon."""
         now = self._clock.now()
-        return {key.kid: key.public_key() for key in self._keys if key.believed is None or now < key.believed}
+        return {key.kid: self._public[key.kid] for key in self._keys if key.believed is None or now < key.believed}
 
     def reload(self) -> None:
         """Read the folder again. On any error the keys known before stay."""
@@ -181,6 +182,7 @@ class FileTokenKeys:
             data = self._folder.read(f"{key.kid}.pem")
             if data is not None:
                 private[key.kid] = self._private_key(self._folder.path / f"{key.kid}.pem", data)
+        self._public = {key.kid: key.public_key() for key in keys}
         self._keys, self._private = keys, private
 
     def rotate(self, now: float, *, overlap: float = OVERLAP, distrust: bool = False) -> str:
@@ -290,10 +292,13 @@ class FileGrantSeal:
         return hmac.new(self._key, b"tidegate grant 1\n" + canonical(grant), hashlib.sha256).hexdigest()
 
 
+_SEALED = tuple(each.name for each in fields(Grant) if each.name != "mac")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def canonical(grant: Grant) -> bytes:
     """The grant without its ``mac`` as JSON in one form only, whatever store it came through."""
-    row = {each.name: even(plain(getattr(grant, each.name))) for each in fields(grant) if each.name != "mac"}
-    return json.dumps(row, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _encode({name: even(plain(getattr(grant, name))) for name in _SEALED}).encode()
 
 
 def even(value: Any) -> Any:

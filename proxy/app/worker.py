@@ -138,7 +138,7 @@ class Worker:
         self._watch = watch
         self._recordings = recordings
         self._node = node
-        self._life = LastLife(configured.config.state_dir / "lives" / node)
+        self._life = LastLife(configured.config.state_dir / "run" / "lives" / node)
         self._log = structlog.get_logger().bind(node=node)
         self._metrics = Prometheus()
         self._settings = settings_of(configured.config)
@@ -236,6 +236,7 @@ class Worker:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0  # as PostgreSQL itself: no client takes a session up again; two are a sixth of this
         context.set_alpn_protocols(list(alpn))
         load_certificate(context, self._foundation.configured.config, listener.tls)
         self._contexts[listener.name] = context

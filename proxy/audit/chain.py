@@ -12,6 +12,8 @@ from typing import Any
 
 from proxy.core.trail import TrailRow
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
 FIRST = (0, "")
 """(seq, digest) that the first row comes after."""
 
@@ -56,7 +58,7 @@ def canonical(row: TrailRow) -> bytes:
         "body": dict(row.body),
         "previous": row.previous,
     }
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(fields).encode()
 
 
 def verify(rows: Iterable[TrailRow], after: tuple[int, str] = FIRST) -> Finding | None:

@@ -51,8 +51,13 @@ class Event:
         return {name: getattr(self, name) for name in self.SUBJECTS if getattr(self, name, "")}
 
 
+_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """``value`` with dataclasses as dicts and sets as sorted lists, so that JSON can hold it."""
+    if type(value) in _AS_IT_IS:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from proxy.core.access import Decision
 from proxy.core.actions import Action
-from proxy.core.records import Outcome, Record
+from proxy.core.records import Outcome, Record, StatementFinished, StatementStarted
 from proxy.core.states import EndReason
 
 
@@ -74,6 +74,10 @@ class Close(NamedTuple):
 
 Step = Forward | Reply | Tell | Observe | Recorded | Ask | Think | Close
 
+Fed = Sequence[Step] | StatementStarted | StatementFinished
+"""What a feeder gives for a chunk: steps, or a record alone, which stands for one ``Recorded`` of it and the whole
+chunk. Most chunks come to that, and a record is a tuple already: two more around it are two too many."""
+
 
 class Inspector(Protocol):
     """One conversation, both sides, as bytes alone. Pure: no I/O, no clock.
@@ -87,8 +91,9 @@ class Inspector(Protocol):
         """What to do about bytes that ``side`` sent. A peer that breaks the protocol gives ``Close``."""
         ...
 
-    def feeder(self, side: Side) -> Callable[[bytes], Sequence[Step]]:
-        """``feed`` for one side, to be kept: the session path has no call to spare."""
+    def feeder(self, side: Side) -> Callable[[bytes], Fed]:
+        """``feed`` for one side, to be kept: the session path has no call to spare. A record alone is the start of
+        a statement from the client's feeder, and the end of one from the target's."""
         ...
 
     def resume(self, decision: Decision | None) -> Sequence[Step]:

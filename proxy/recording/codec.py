@@ -36,6 +36,9 @@ ANSWERED = 21
 PASSED = 22
 RESIZED = 23
 CONTENT = 24
+TEXT = 25
+RUN = 26
+DONE = 27
 
 PASSED_MOST = 1024 * 1024
 """Bytes of one ``Passed``: more is refused, written and read, so that whoever reads a recording piece by piece
@@ -47,8 +50,15 @@ BODY = struct.Struct("<BBdI")
 _STARTED = struct.Struct("<BBdI IBBIIIBIIH")
 _STARTED_FIELDS = struct.Struct("<IBBIIIBIIH")
 _PARAMETER = struct.Struct("<IiiIB")
+_TEXT = struct.Struct("<BBdI IBBI")
+_TEXT_FIELDS = struct.Struct("<IBBI")
+_RUN = struct.Struct("<BBdI IBBIBH")
+_RUN_FIELDS = struct.Struct("<IBBIBH")
+_RUN_NAME_MOST = 255
 _FINISHED = struct.Struct("<BBdI IBBqQIBI")
 _FINISHED_FIELDS = struct.Struct("<IBBqQIBI")
+_DONE = struct.Struct("<BBdI IBqQI")
+_DONE_FIELDS = struct.Struct("<IBqQI")
 _PREPARED = struct.Struct("<BBdI IIIH")
 _PREPARED_FIELDS = struct.Struct("<IIIH")
 _ROWS = struct.Struct("<BBdI III")
@@ -70,38 +80,45 @@ class Torn(ValueError):
 
 
 def started(record: StatementStarted, at: float, number: int) -> bytes:
-    """The body of a statement's start."""
+    """The body of a statement's start: a TEXT where that is all, a RUN of what was prepared, else with all that a
+    start may have. What is short costs less, and not only here."""
     seq, via, transaction, ref, text, text_length, digest, name, portal, parameters = record
-    body = (
-        _STARTED.pack(
-            STARTED,
-            0,
-            at,
-            number,
-            seq,
-            via,
-            transaction,
-            ref,
-            text_length,
-            len(text),
-            len(digest),
-            len(name),
-            len(portal),
-            len(parameters),
-        )
-        + text
-    )
-    if digest or name or portal:
-        body += digest.encode() + name + portal
-    if parameters:
-        for oid, form, value, length, hashed in parameters:
-            if value is None:
-                body += _PARAMETER.pack(oid, form, NULL, length, 0)
-            elif hashed:
-                body += _PARAMETER.pack(oid, form, len(value), length, len(hashed)) + value + hashed.encode()
-            else:
-                body += _PARAMETER.pack(oid, form, len(value), length, 0) + value
+    if portal or digest or text_length or (text if ref else parameters or name) or len(name) > _RUN_NAME_MOST:
+        body = _whole(record, at, number)
+    elif ref:
+        body = _RUN.pack(RUN, 0, at, number, seq, via, transaction, ref, len(name), len(parameters)) + name
+    else:
+        return _TEXT.pack(TEXT, 0, at, number, seq, via, transaction, len(text)) + text
+    for oid, form, value, length, hashed in parameters:
+        if value is None:
+            body += _PARAMETER.pack(oid, form, NULL, length, 0)
+        elif hashed:
+            body += _PARAMETER.pack(oid, form, len(value), length, len(hashed)) + value + hashed.encode()
+        else:
+            body += _PARAMETER.pack(oid, form, len(value), length, 0) + value
     return body
+
+
+def _whole(record: StatementStarted, at: float, number: int) -> bytes:
+    """A start but for its parameters."""
+    seq, via, transaction, ref, text, text_length, digest, name, portal, parameters = record
+    fixed = _STARTED.pack(
+        STARTED,
+        0,
+        at,
+        number,
+        seq,
+        via,
+        transaction,
+        ref,
+        text_length,
+        len(text),
+        len(digest),
+        len(name),
+        len(portal),
+        len(parameters),
+    )
+    return b"".join((fixed, text, digest.encode(), name, portal))
 
 
 def answered(record: StatementAnswered, at: float, number: int) -> bytes:
@@ -110,8 +127,10 @@ def answered(record: StatementAnswered, at: float, number: int) -> bytes:
 
 
 def finished(record: StatementFinished, at: float, number: int) -> bytes:
-    """The body of a statement's end."""
+    """The body of a statement's end: a DONE where it just did what it should."""
     seq, outcome, tag, rows, data_bytes, sqlstate, error, transaction = record
+    if not (outcome or sqlstate or error):
+        return _DONE.pack(DONE, 0, at, number, seq, transaction, rows, data_bytes, len(tag)) + tag
     return (
         _FINISHED.pack(
             FINISHED,
@@ -275,6 +294,18 @@ def _started(taken: _Taken) -> StatementStarted:
     return StatementStarted(seq, via, transaction, ref, text, text_length, digest, name, portal, values)
 
 
+def _text(taken: _Taken) -> StatementStarted:
+    seq, via, transaction, size = taken.fields(_TEXT_FIELDS)
+    return StatementStarted(seq, via, transaction, 0, taken.take(size), 0, "", b"", b"", ())
+
+
+def _run(taken: _Taken) -> StatementStarted:
+    seq, via, transaction, ref, size, parameters = taken.fields(_RUN_FIELDS)
+    name = taken.take(size)
+    values = tuple(_parameter(taken) for _ in range(parameters))
+    return StatementStarted(seq, via, transaction, ref, b"", 0, "", name, b"", values)
+
+
 def _parameter(taken: _Taken) -> Parameter:
     oid, form, size, length, digest_size = taken.fields(_PARAMETER)
     value = None if size == NULL else taken.take(size)
@@ -289,6 +320,11 @@ def _finished(taken: _Taken) -> StatementFinished:
     seq, outcome, transaction, rows, data_bytes, tag, sqlstate, error = taken.fields(_FINISHED_FIELDS)
     texts = taken.take(tag), taken.take(sqlstate), taken.take(error)
     return StatementFinished(seq, outcome, texts[0], rows, data_bytes, texts[1], texts[2], transaction)
+
+
+def _done(taken: _Taken) -> StatementFinished:
+    seq, transaction, rows, data_bytes, size = taken.fields(_DONE_FIELDS)
+    return StatementFinished(seq, 0, taken.take(size), rows, data_bytes, b"", b"", transaction)
 
 
 def _prepared(taken: _Taken) -> StatementPrepared:
@@ -332,5 +368,8 @@ _DECODERS: Mapping[int, Callable[[_Taken], Record]] = {
     PASSED: _passed,
     RESIZED: _resized,
     CONTENT: _content,
+    TEXT: _text,
+    RUN: _run,
+    DONE: _done,
     NOTE: _note,
 }

@@ -101,6 +101,15 @@ def chunks(file: BinaryIO, at: int = 0, previous: bytes = FIRST) -> Iterator[Chu
         at, previous = end, running
 
 
+class Piece(NamedTuple):
+    """A chunk to be: its ``frames`` are numbered from ``first`` on."""
+
+    type: int
+    first: int
+    frames: int
+    raw: bytes
+
+
 class Container:
     """Appends to one container. After an error it refuses: a gap must not look like a whole."""
 
@@ -144,16 +153,20 @@ class Container:
         self.ended = chunk.type == END
         self.next = chunk.first + (counted(chunk.raw()) if chunk.type == FRAMES else 1)
 
-    def append(self, kind: int, first: int, count: int, raw: bytes, compressor: zstandard.ZstdCompressor) -> None:
-        """Put one chunk of ``count`` frames behind the others. ``OSError`` leaves the file as it was before."""
-        stored = compressor.compress(raw) if kind == FRAMES else raw
-        numbers = NUMBERS.pack(len(stored), len(raw), kind, first)
-        running = running_hash(self._running, numbers, stored)
-        begin = b"" if self._size else MAGIC
-        self._write(b"".join((begin, numbers, running, stored)))
+    def append(self, *pieces: Piece, compressor: zstandard.ZstdCompressor) -> None:
+        """Put chunks behind the others. ``OSError`` leaves the file as it was before."""
+        running = self._running
+        parts = [b"" if self._size else MAGIC]
+        for kind, first, _, raw in pieces:
+            stored = compressor.compress(raw) if kind == FRAMES else raw
+            numbers = NUMBERS.pack(len(stored), len(raw), kind, first)
+            running = running_hash(running, numbers, stored)
+            parts += (numbers, running, stored)
+        self._write(b"".join(parts))
+        last = pieces[-1]
         self._running = running
-        self.next = first + count
-        self.ended = kind == END
+        self.next = last.first + last.frames
+        self.ended = last.type == END
 
     def _write(self, data: bytes) -> None:
         if not self._size:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import mmap
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,9 @@ FILLED = 0.05
 CLOCK_ROOM = 256
 """Bytes that are enough for the first frame of a window (a key is at most 139 long)."""
 _head = HEAD.pack
+_SHORT = 512
+_PUT = tuple(struct.Struct(f"{HEAD.format}{size}s").pack_into for size in range(_SHORT))
+_ENCODERS = codec.ENCODERS
 
 
 def failed(detail: str) -> Unavailable:
@@ -59,9 +63,9 @@ class Home:
         self.size = window
         self.on_disk = durability == "disk"
         self.failures = 0
-        self.syncer = Syncer(root)
-        self.sealer = Sealer(self.syncer)
         self._spares = Spares(folder, window)
+        self.syncer = Syncer(root, self._spares)
+        self.sealer = Sealer(self.syncer)
 
     def start(self) -> None:
         self.syncer.start()
@@ -141,7 +145,7 @@ class FileRecorder:
         if now > self._anchor:
             self._put_clock(now)
         try:
-            body = codec.ENCODERS[type(record)](record, now, self.number)
+            body = _ENCODERS[type(record)](record, now, self.number)
         except Exception as error:
             raise self._refuse(error) from error
         size = len(body)
@@ -152,7 +156,10 @@ class FileRecorder:
             self.write(record)
             return
         # The checksum tells a reader, or a restart after a power cut, whether the frame is whole.
-        self._map[at:end] = _head(size, crc32(body)) + body
+        if size < _SHORT:
+            _PUT[size](self._map, at, size, crc32(body), body)
+        else:
+            self._map[at:end] = _head(size, crc32(body)) + body
         self._at = end
         self.number += 1
 
@@ -224,7 +231,7 @@ class FileRecorder:
     def _job(self, end: bytes | None, done: Released) -> Job:
         count = self.number - self._first
         on_disk = self._home.on_disk and end is not None
-        return Job(self._container, self._window, self._at, self._first, count, end, done, on_disk)
+        return Job(self._container, self._window, self._at, self._at, self._first, count, end, done, on_disk)
 
     def _sealed_on_the_way(self, failure: Exception | None) -> None:
         if failure is not None:
@@ -288,7 +295,7 @@ class FileRecorder:
         if not self._broken:
             self._put(codec.mapping(codec.END, last, self._monotonic(), self.number))
         self._room = -1
-        return job
+        return job._replace(written=self._at)
 
 
 async def _wait(begin: Callable[[Released], None]) -> None:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import zstandard
 
 from proxy.recording import codec, locks, places
-from proxy.recording.container import LEVEL, Altered, Container, as_json
+from proxy.recording.container import END, LEVEL, Altered, Container, Piece, as_json
 from proxy.recording.frames import Frame, scan
-from proxy.recording.sealer import add, finish
+from proxy.recording.sealer import add
 from proxy.recording.syncing import Disk
 
 
@@ -85,9 +85,13 @@ def _seal_frames(container: Container, journal: list[tuple[bytes, list[Frame]]])
             begin = _begin(frames, kept[0])
             add(container, data[begin : kept[-1].end], kept[0].number, len(kept), compressor)
         if end is not None:
-            finish(container, end.payload, compressor)
+            _finish(container, end.payload, compressor)
             return
-    finish(container, as_json({"truncated": True, "frames": container.next}), compressor)
+    _finish(container, as_json({"truncated": True, "frames": container.next}), compressor)
+
+
+def _finish(container: Container, end: bytes, compressor: zstandard.ZstdCompressor) -> None:
+    container.append(Piece(END, container.next, 1, end), compressor=compressor)
 
 
 def _following(frames: list[Frame], expected: int) -> Iterator[Frame]:

@@ -199,11 +199,13 @@ def frames_of(chunk: Chunk) -> Iterator[Frame]:
 
 
 def _window(path: Path) -> list[Frame] | None:
-    """The whole frames of a window; None when it is gone."""
+    """The whole frames of a window; None when it is gone: also when it went while it was read, and so may have been
+    cleared, or be another session's by now."""
     try:
-        return list(scan(path.read_bytes()))
+        frames = list(scan(path.read_bytes()))
     except FileNotFoundError:
         return None
+    return frames if path.exists() else None
 
 
 def verify(root: Path, key: str) -> Verified:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import zstandard
 
 from proxy.recording.codec import BODY
-from proxy.recording.container import END, FRAMES, HEADER, LEVEL, Altered, Container
+from proxy.recording.container import END, FRAMES, HEADER, LEVEL, Altered, Container, Piece
 from proxy.recording.frames import HEAD
 from proxy.recording.syncing import Released, Sealed, Syncer
 from proxy.recording.window import Window
@@ -21,12 +21,13 @@ from proxy.recording.window import Window
 
 class Job(NamedTuple):
     """``used`` bytes of a window: ``frames`` of them from number ``first`` on; ``end``, the JSON of the end, with
-    the last one. ``done`` is called in the sealer's thread, with what went wrong, if anything did; with
-    ``on_disk`` only when the chunk is on disk."""
+    the last one, whose frame makes it ``written`` bytes. ``done`` is called in the sealer's thread, with what went
+    wrong, if anything did; with ``on_disk`` only when the chunk is on disk."""
 
     container: Container
     window: Window
     used: int
+    written: int
     first: int
     frames: int
     end: bytes | None
@@ -70,7 +71,7 @@ class Sealer:
 
     def _begin(self, container: Container, header: bytes, failed: Released) -> None:
         try:
-            container.append(HEADER, 0, 1, header, self._compressor)
+            container.append(Piece(HEADER, 0, 1, header), compressor=self._compressor)
         except Exception as error:
             self.failures += 1
             failed(error)
@@ -89,36 +90,45 @@ class Sealer:
     def _do(self, job: Job) -> None:
         failure: Exception | None = None
         try:
-            add(job.container, job.window.map[: job.used], job.first, job.frames, self._compressor)
-            if job.end is not None:
-                finish(job.container, job.end, self._compressor)
+            add(job.container, job.window.map[: job.used], job.first, job.frames, self._compressor, job.end)
         except Exception as error:  # whatever it is, this recording cannot go on
             failure = error
             self.failures += 1
             job.container.broken = job.container.broken or str(error) or type(error).__name__
-        job.window.close()
         self._taken += job.used
         waits = job.on_disk and failure is None
         if failure is None:
-            self._syncer.sealed(Sealed(job.container.path, job.window.path, job.done if waits else None))
+            self._syncer.sealed(Sealed(job.container.path, job.window, job.written, job.done if waits else None))
+        else:
+            job.window.close()
         if not waits:
             job.done(failure)
 
 
-def add(container: Container, data: bytes, first: int, count: int, compressor: zstandard.ZstdCompressor) -> None:
-    """Append frames. The recording's first one is its header, a chunk of its own that may be there already.
-    ``Altered`` when they do not follow what is there; ``OSError`` when the disk refuses."""
+def add(
+    container: Container,
+    data: bytes,
+    first: int,
+    count: int,
+    compressor: zstandard.ZstdCompressor,
+    end: bytes | None = None,
+) -> None:
+    """Append frames, and the ``end`` behind them: after it the container's digest is the recording's. The first
+    frame of all is the header, a chunk of its own that may be there already. ``Altered`` when they do not follow
+    what is there; ``OSError`` when the disk refuses."""
+    pieces = []
+    expected = container.next
     if first == 0 and count:
         size = HEAD.size + HEAD.unpack_from(data)[0]
-        if container.next == 0 and not container.broken:
-            container.append(HEADER, 0, 1, data[HEAD.size + BODY.size : size], compressor)
+        if expected == 0:
+            pieces.append(Piece(HEADER, 0, 1, data[HEAD.size + BODY.size : size]))
+            expected = 1
         data, first, count = data[size:], 1, count - 1
-    if container.broken or first != container.next:
-        raise Altered(0, container.broken or f"frame {container.next} is missing: {first} follows")
+    if container.broken or first != expected:
+        raise Altered(0, container.broken or f"frame {expected} is missing: {first} follows")
     if count:
-        container.append(FRAMES, first, count, data, compressor)
-
-
-def finish(container: Container, end: bytes, compressor: zstandard.ZstdCompressor) -> None:
-    """Append the end: after it the container's digest is the recording's."""
-    container.append(END, container.next, 1, end, compressor)
+        pieces.append(Piece(FRAMES, first, count, data))
+    if end is not None:
+        pieces.append(Piece(END, first + count, 1, end))
+    if pieces:
+        container.append(*pieces, compressor=compressor)

@@ -1,7 +1,7 @@
 """Puts on disk what was handed to the operating system: in groups, in a thread of its own. Knows files, no records.
 
 ``durability = "os"``: what was written is on disk within a second. ``"disk"``: whoever waits is released by the
-sync of his group. It also deletes windows, once the container that holds their frames is on disk. Called by
+sync of his group. It also gives windows back, once the container that holds their frames is on disk. Called by
 ``journal`` (from the loop) and ``sealer`` (from its thread).
 """
 
@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from proxy.recording.window import Spares, Window
 
 INTERVAL = 0.5
 FEW = 8
@@ -41,19 +43,21 @@ class Journal(Protocol):
 
 
 class Sealed(NamedTuple):
-    """A window whose frames the container holds now."""
+    """A window whose ``used`` bytes of frames the container holds now."""
 
     container: Path
-    window: Path
+    window: Window
+    used: int
     released: Released | None
 
 
 class Syncer:
     """One per process; ``failures`` counts refusals of the disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spares: Spares) -> None:
         self.failures = 0
         self._disk = Disk(folder)
+        self._spares = spares
         # Weak: a recorder that somebody dropped must not live on here; its windows are sealed after the next start.
         self._journals: dict[int, weakref.ref[Journal]] = {}
         self._sealed: list[Sealed] = []
@@ -87,7 +91,7 @@ class Syncer:
         self._wake.set()
 
     def sealed(self, sealed: Sealed) -> None:
-        """Sync the container, then delete the window."""
+        """Sync the container, then give the window back."""
         with self._lock:
             self._sealed.append(sealed)
         if sealed.released is not None:
@@ -106,15 +110,20 @@ class Syncer:
             waiting, self._waiting = self._waiting, []
             sealed, self._sealed = self._sealed, []
         dirty = [(each, each.number, each.unsynced()) for each in self._dirty()]
-        paths = {path for _, _, windows in dirty for path in windows} | {each.container for each in sealed}
+        cleared = self._spares.cleared()
+        paths = {path for _, _, windows in dirty for path in windows}
+        paths |= {each.container for each in sealed} | {each.path for each in cleared}
         failure: Exception | None = None
         try:
             self._disk.sync(paths)
             for each in sealed:
-                each.window.unlink(missing_ok=True)
+                self._spares.give_back(each.window, each.used)
+            self._spares.keep(cleared)
         except Exception as error:  # whatever it is: nobody may wait for this thread in vain
             failure = error
             self.failures += 1
+            for window in cleared:  # a sync that fails once proves nothing when it is tried again
+                window.delete()
         for journal, number, windows in dirty:
             if failure is None:
                 journal.on_disk(number, windows)

@@ -4,6 +4,7 @@ Copying bytes into the map is handing them to the operating system: they survive
 system call. The space is allocated first (posix_fallocate(3)), so a full disk shows here and not as a SIGBUS later.
 """
 
+import itertools
 import mmap
 import os
 from collections import deque
@@ -11,6 +12,10 @@ from pathlib import Path
 
 SIZE = 64 * 1024
 SPARES = 16
+KEPT = 128
+"""Cleared windows that wait for their next session: as many as a busy process uses in one round of the syncer."""
+KEPT_USED = 16 * 1024
+"""A window of which more was written is deleted instead: the pages it touched count as this process's memory."""
 
 
 class Window:
@@ -42,20 +47,31 @@ class Window:
         os.unlink(self.path)  # noqa: PTH108  Path.unlink costs more, on the way to a log-in
         self.path = path
 
+    def clear(self, used: int) -> None:
+        """Be as when it was made; ``used`` bytes were written."""
+        self.map[:used] = bytes(used)
+
     def close(self) -> None:
         """Give the memory back; the file stays."""
         self.map.close()
 
+    def delete(self) -> None:
+        """Give memory and file back."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
 
 class Spares:
-    """Windows made in advance by another thread: making one takes 200 µs, renaming a ready one 25."""
+    """Windows in advance, made by another thread or cleared after use: making one takes 200 µs, and deleting it as
+    long again in file systems that give a number no second time so soon; renaming a ready one takes 25."""
 
     def __init__(self, folder: Path, size: int, most: int = SPARES) -> None:
         self._folder = folder
         self._size = size
         self._most = most
-        self._made = 0
+        self._numbers = itertools.count(1)
         self._ready: deque[Window] = deque()
+        self._cleared: list[Window] = []
         self._asked = False
 
     def take(self, name: str, size: int) -> Window:
@@ -82,15 +98,37 @@ class Spares:
         """Make windows in advance. On a full disk it just stops: ``take`` will say so to who needs one."""
         try:
             while len(self._ready) < self._most:
-                self._made += 1
-                self._ready.append(Window(self._folder / f"spare-{self._made}", self._size))
+                self._ready.append(Window(self._name(), self._size))
         except OSError:
             pass
         self._asked = False
 
+    def _name(self) -> Path:
+        return self._folder / f"spare-{next(self._numbers)}"
+
+    def give_back(self, window: Window, used: int) -> None:
+        """A window whose frames are kept elsewhere. It loses its name first: whoever reads it by that name
+        meanwhile finds the name gone, and does not believe it. Called by the syncer, as the next two are."""
+        if window.size != self._size or used > KEPT_USED or len(self._ready) + len(self._cleared) >= KEPT:
+            window.delete()
+            return
+        window.rename(self._name())
+        window.clear(used)
+        self._cleared.append(window)
+
+    def cleared(self) -> list[Window]:
+        """Those given back since the last call. Until that they are empty is on disk, a power cut could have the
+        frames of one session come back under the name of the next."""
+        cleared, self._cleared = self._cleared, []
+        return cleared
+
+    def keep(self, cleared: list[Window]) -> None:
+        """They are on disk: have them taken again."""
+        self._ready.extend(cleared)
+
     def discard(self) -> None:
         """Delete those that nobody took."""
-        while self._ready:
-            window = self._ready.popleft()
-            window.close()
-            window.path.unlink(missing_ok=True)
+        for window in (*self._ready, *self._cleared):
+            window.delete()
+        self._ready.clear()
+        self._cleared.clear()

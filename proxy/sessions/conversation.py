@@ -32,6 +32,11 @@ class Conversation(Protocol):
     def statements(self) -> int: ...
 
     @property
+    def broken(self) -> bool:
+        """Whether it ended by a line that broke, rather than was closed."""
+        ...
+
+    @property
     def target_gone(self) -> bool:
         """Whether the line to the target is lost."""
         ...

@@ -102,13 +102,21 @@ class Parting:
         if self._end.reason is EndReason.CLIENT_CLOSED:
             conversation.mute()
             return
+        if self._resets():
+            conversation.mute()
+            client.close(reset=True)
+            return
         await conversation.whole(0.0 if client.congested or not self._cut else MESSAGE_IN_FLIGHT)
         if not await client.finish(MESSAGE_IN_FLIGHT):
             client.close(reset=True)
 
+    def _resets(self) -> bool:
+        """Whether an end would pass for a good one, which this is not."""
+        return self._sides.control.goodbye is None and (self._cut or self._sides.conversation.broken)
+
     async def _say_to_target(self, goodbye: bytes | None) -> None:
         target = self._sides.target
-        if goodbye is None and self._cut:
+        if self._resets():
             target.close(reset=True)
             return
         target.write(goodbye or b"")

@@ -26,6 +26,8 @@ LINGER = 60.0
 """Seconds in which something must move once one side has ended, or the other is taken to have nothing to say."""
 STALL = 0.1
 """Seconds after which a chunk of the client is forwarded only when ``may_forward`` has said so again."""
+BROKEN = (ConnectionError, TimeoutError)
+"""Of a line. A peer that only says no close_notify has closed it: too many programs never do."""
 
 
 class Hold(IntFlag):
@@ -44,6 +46,39 @@ class Relay:
     """Moves one session's bytes both ways until ``ended(reason, detail)`` is called, which it does itself at most
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_boottime",
+        "_boundary",
+        "_client",
+        "_ended",
+        "_farewell",
+        "_frozen",
+        "_halves",
+        "_holds",
+        "_lingering",
+        "_looked",
+        "_muted",
+        "_quiet",
+        "_record",
+        "_recorder",
+        "_target",
+        "_target_gone",
+        "_tasks",
+        "_told",
+        "broken",
+        "decide",
+        "durable",
+        "failed_with",
+        "inspector",
+        "may_forward",
+        "on_chunk",
+        "outcomes",
+        "statements",
+        "thinking",
+    )
+
     def __init__(
         self,
         inspector: Inspector,
@@ -56,6 +91,7 @@ class Relay:
         self.inspector = inspector
         self.statements = 0
         self.outcomes = [0] * len(Ending)
+        self.broken = False
         self.decide: Callable[[Action], Awaitable[Decision]] | None = None
         self.durable = False
         self.thinking: Executor | None = None
@@ -98,56 +134,34 @@ class Relay:
             if not self.may_forward():
                 return
         try:
-            self._carry_out(self._asked(chunk))
+            fed = self._asked(chunk)
+            if type(fed) is not StatementStarted:
+                self._carry_out(fed)  # type: ignore[arg-type]  # an end comes of the target's bytes alone
+                return
+            self._record(fed)
+            self.statements += 1
+            if self.durable:
+                self._wait_for_disk((Forward(chunk),))
+                return
+            self._target.write(chunk)
+            if self._target.congested:
+                self.hold(Hold.TARGET_FULL)
         except Exception as error:
             self.failed_with(error)
-
-    def _carry_out(self, steps: Sequence[Step]) -> None:
-        """Steps that came of the client's bytes, or of a decision about them."""
-        target = self._target
-        left = iter(steps)
-        for step in left:
-            if type(step) is Recorded:
-                record, data = step
-                self._record(record)
-                if type(record) is StatementStarted:
-                    self.statements += 1
-                if self.durable:
-                    self._wait_for_disk((Forward(data), *left))
-                    return
-                target.write(data)
-            elif type(step) is Forward:
-                target.write(step.data)
-            elif type(step) is Observe:
-                self._observe(step.record)
-                if self.durable:
-                    self._wait_for_disk(tuple(left))
-                    return
-            else:
-                self._rare(step)
-        if target.congested:
-            self.hold(Hold.TARGET_FULL)
 
     def _target_sent(self, chunk: bytes) -> None:
         if self._frozen and not self._muted:
             chunk = self._after_boundary(chunk)
         client = self._client
         try:
-            for step in self._answered(chunk):
-                if type(step) is Recorded:
-                    record, data = step
-                    self._record(record)
-                    if type(record) is StatementFinished:
-                        self.outcomes[record.outcome] += 1
-                    if not self._muted:
-                        client.write(data)
-                elif type(step) is Forward:
-                    if not self._muted:
-                        client.write(step.data)
-                elif type(step) is Observe:
-                    self._observe(step.record)
-                else:
-                    self._rare(step)
+            fed = self._answered(chunk)
+            if type(fed) is StatementFinished:
+                self._record(fed)
+                self.outcomes[fed.outcome] += 1
+                if not self._muted:
+                    client.write(chunk)
+            else:
+                self._bring(fed)  # type: ignore[arg-type]  # a start comes of the client's bytes alone
         except Exception as error:
             self.failed_with(error)
             return
@@ -155,6 +169,44 @@ class Relay:
             self._target.hold()
         if self.on_chunk is not None:
             self.on_chunk()
+
+    def _carry_out(self, steps: Sequence[Step]) -> None:
+        """Steps that came of the client's bytes, or of a decision about them."""
+        target = self._target
+        left = iter(steps)
+        for step in left:
+            if type(step) is Forward:
+                target.write(step.data)
+            elif type(step) is Observe:
+                self._observe(step.record)
+                if self.durable:
+                    self._wait_for_disk(tuple(left))
+                    return
+            elif type(step) is Recorded:
+                self._observe(step.record)
+                if self.durable:
+                    self._wait_for_disk((Forward(step.data), *left))
+                    return
+                target.write(step.data)
+            else:
+                self._rare(step)
+        if target.congested:
+            self.hold(Hold.TARGET_FULL)
+
+    def _bring(self, steps: Sequence[Step]) -> None:
+        """Steps that came of the target's bytes."""
+        for step in steps:
+            if type(step) is Forward:
+                if not self._muted:
+                    self._client.write(step.data)
+            elif type(step) is Observe:
+                self._observe(step.record)
+            elif type(step) is Recorded:
+                self._observe(step.record)
+                if not self._muted:
+                    self._client.write(step.data)
+            else:
+                self._rare(step)
 
     def _after_boundary(self, chunk: bytes) -> bytes:
         """What of the last chunk that may pass comes after its message is whole, once that has passed."""
@@ -272,10 +324,12 @@ class Relay:
     def _client_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.CLIENT, error):  # many clients leave without a word once the target has ended
             reason = self._halves[0] if self._halves else EndReason.CLIENT_CLOSED
+            self.broken |= isinstance(error, BROKEN)
             self._ended(reason, str(error) if error else "")
 
     def _target_lost(self, error: Exception | None) -> None:
         if not self._outlived(Side.TARGET, error):
+            self.broken |= isinstance(error, BROKEN)
             self._lose_target()
             self._ended(EndReason.TARGET_CLOSED, str(error) if error else "")
 

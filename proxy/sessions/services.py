@@ -47,8 +47,8 @@ class Front:
 
 class TargetControl(Protocol):
     """How an engine stops what its target does: ``goodbye`` are the protocol's polite last bytes, None where it has
-    no way to say that something has not come to its end: then a cut resets the target's line, or it would take a
-    part for the whole."""
+    no way to say that something has not come to its end: then a cut resets both lines, and a line that broke the
+    other one, or a part would be taken for the whole."""
 
     @property
     def goodbye(self) -> bytes | None: ...

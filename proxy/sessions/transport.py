@@ -5,8 +5,8 @@ a cut are lost in a reset), and their ``start_tls`` lets plaintext sent behind a
 (CVE-2021-3935). Here the kernel socket stays ours: nothing is read ahead of a TLS handshake, a write goes out at
 once, and back-pressure is simply not reading. It must not know any protocol.
 
-A stream has two modes. Before ``attach``: pull (``read_exactly``, ``send``), for log-ins. After it: push, where
-every chunk is handed to a callback in the turn of the loop that read it.
+A stream has two modes. Before ``attach``: pull (``read_exactly``, ``read_one``, ``send``), for log-ins. After it:
+push, where every chunk is handed to a callback in the turn of the loop that read it.
 """
 
 import asyncio
@@ -19,22 +19,20 @@ from functools import partial
 
 from proxy.core.errors import PeerError, Unreachable
 from proxy.sessions.half_close import close_notify
+from proxy.sessions.sizes import (
+    BULK_READ_SIZE,
+    CALM,
+    DRAINED_MOST,
+    HIGH_WATER,
+    READ_SIZE,
+    READS_A_TURN,
+    RECORDS_A_TURN,
+    RECORDS_GATHERED,
+    SMALL_READ,
+)
 
-READ_SIZE = 16 * 1024
-"""Bytes asked for at first; a TLS record holds no more."""
-BULK_READ_SIZE = 256 * 1024
-"""Bytes asked for after a read came back full."""
-RECORDS_A_TURN = 16
-"""TLS records taken from one client in one turn of the loop, so that a flood does not starve the others."""
-RECORDS_GATHERED = 8
-"""Full TLS records that are handed over as one chunk."""
-READS_A_TURN = 32
-"""Reads that found their bytes ready, in pull mode, until the others get their turn: a peer that sends faster than
-we read would otherwise stop the loop, and with it every deadline."""
-DRAINED_MOST = 64 * 1024 * 1024
-"""Bytes read and forgotten of a peer that goes on sending after the end."""
-HIGH_WATER = 64 * 1024
-"""Unsent bytes from which the other side is no longer read."""
+Measure = Callable[[bytearray], int]
+"""How long that is which these bytes begin with; 0 while it is not to be seen."""
 
 _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -44,7 +42,7 @@ class Stream:
     in ``on_end``. Not safe to use from two threads."""
 
     __slots__ = (
-        "_buffer", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
+        "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
         "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter", "bytes_read",
         "bytes_written", "congested", "stalled_since",
     )  # fmt: skip
@@ -63,7 +61,8 @@ class Stream:
         self._buffer = bytearray()
         self._kept = False
         self._shut = False
-        self._read_size = READ_SIZE
+        self._read_size = SMALL_READ
+        self._calm = 0
         self._reading = False
         self._ready_reads = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -102,55 +101,45 @@ class Stream:
         """``size`` bytes, never more. ``PeerError`` (code ``closed``) when the peer closed before."""
         parts = bytearray()
         while len(parts) < size:
-            try:
-                chunk = self._sock.recv(size - len(parts))
-            except ssl.SSLWantWriteError:
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
-                continue
-            except _BLOCKED:
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-                continue
-            except OSError as error:
-                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
-            if not chunk:
-                raise PeerError("the connection was closed", code="closed")
-            parts += chunk
+            parts += await self._some(size - len(parts))
         self.bytes_read += size
         self._ready_reads += 1
         if not self._ready_reads % READS_A_TURN:
             await asyncio.sleep(0)
         return bytes(parts)
 
-    async def read_until(self, end: bytes, most: int) -> bytes:
-        """What comes up to ``end`` and with it, read in chunks; what came after it is the first thing that push
-        mode hands over. ``PeerError``: code ``closed`` when the peer closed before, ``too_long`` when ``end`` does
-        not stand in the first ``most`` bytes. Once a stream, as the last thing of pull mode."""
+    async def read_one(self, measure: Measure, most: int) -> bytes:
+        """The first of what comes, read in chunks; what came behind it is what this, or push mode, gives next.
+        ``PeerError``: code ``closed`` when the peer closed before, ``too_long`` when it is longer than ``most``
+        bytes. Not before TLS, and no ``read_exactly`` after it."""
         taken = bytearray()
         while True:
-            try:
-                chunk = self._receive(most + 1 - len(taken))
-            except ssl.SSLWantWriteError:
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
-                continue
-            except _BLOCKED:
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-                continue
-            except OSError as error:
-                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
-            if not chunk:
-                raise PeerError("the connection was closed", code="closed")
-            searched = max(0, len(taken) - len(end) + 1)
-            taken += chunk
-            found = taken.find(end, searched)
-            if 0 <= found <= most - len(end):
-                size = found + len(end)
-                self.bytes_read += size
+            taken += await self._some(most + 1 - len(taken))
+            size = measure(taken)
+            if max(size, 0 if size else len(taken)) > most:
+                raise PeerError("that is too long", code="too_long")
+            if 0 < size <= len(taken):
                 if size < len(taken):
                     self._keep(bytes(taken[size:]))
+                self.bytes_read += size
                 return bytes(taken[:size])
-            if len(taken) > most:
-                raise PeerError("that is too long", code="too_long")
             await asyncio.sleep(0)  # it may send byte by byte: the others have their turn
+
+    async def _some(self, most: int) -> bytes:
+        """A byte at least, ``most`` at most, and whatever was kept."""
+        while True:
+            try:
+                chunk = self._receive(most)
+            except ssl.SSLWantWriteError:
+                await self._wait(self._loop.add_writer, self._loop.remove_writer)
+            except _BLOCKED:
+                await self._wait(self._loop.add_reader, self._loop.remove_reader)
+            except OSError as error:
+                raise PeerError("the connection was lost", detail=str(error), code="closed") from None
+            else:
+                if not chunk:
+                    raise PeerError("the connection was closed", code="closed")
+                return chunk
 
     def _keep(self, rest: bytes) -> None:
         """Have the next read give ``rest``, as if it came just then."""
@@ -167,7 +156,7 @@ class Stream:
         view = memoryview(data)
         while view:
             try:
-                view = view[self._sock.send(view) :]
+                view = view[self._send(view) :]
             except ssl.SSLWantReadError:
                 await self._wait(self._loop.add_reader, self._loop.remove_reader)
             except _BLOCKED:
@@ -328,12 +317,12 @@ class Stream:
             return
         size = len(chunk)
         if size == self._read_size:
-            if self._tls is None:
-                self._read_size = BULK_READ_SIZE
-                self._loop.call_soon(self._readable)  # see ``look``
-            else:
-                chunk = self._gather(chunk)
-                size = len(chunk)
+            chunk = self._gather(chunk)
+            size = len(chunk)
+        elif size < SMALL_READ < self._read_size:
+            self._calm += 1
+            if self._calm == CALM:
+                self._read_size = SMALL_READ
         self.bytes_read += size
         self._on_data(chunk)  # type: ignore[misc]  # it is there while we are reading
         if self._pending is not None and self._pending():
@@ -357,19 +346,32 @@ class Stream:
         self._loop.call_soon(self._readable)
 
     def _gather(self, first: bytes) -> bytes:
-        """A full record and those behind it that are there: each by itself would cost a turn of the loop, and a
+        """A full read and those behind it that are there: each by itself would cost a turn of the loop, and a
         write. What stopped it, if it is the end, shows again when it is asked for."""
+        asked, self._calm, self._read_size = self._read_size, 0, READ_SIZE
+        plain = self._tls is None
+        if plain and asked != SMALL_READ:
+            self._read_size = BULK_READ_SIZE
+            self._loop.call_soon(self._readable)  # see ``look``
+            return first
         records = [first]
         try:
-            while len(records) < RECORDS_GATHERED and len(records[-1]) == READ_SIZE:
-                records.append(self._receive(READ_SIZE))
+            while len(records) < RECORDS_GATHERED and len(records[-1]) == asked:
+                asked = READ_SIZE
+                records.append(self._receive(asked))
         except _BLOCKED:
             pass
-        except OSError:
+        except OSError as error:
+            self._receive = partial(self._fail, self._receive, error)
             records.append(b"")
-        if not records[-1]:
+        if not records[-1] or (plain and len(records[-1]) == READ_SIZE):
             self._loop.call_soon(self._readable)
         return b"".join(records)
+
+    def _fail(self, receive: Callable[[int], bytes], error: OSError, _size: int) -> bytes:
+        """Have ``error`` once more: a socket tells it once, and then it would pass for an end."""
+        self._receive = receive
+        raise error
 
     def _lost(self, error: Exception | None) -> None:
         self.hold()
@@ -489,3 +491,8 @@ class Stream:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def up_to(end: bytes) -> Measure:
+    """What comes up to ``end``, and with it."""
+    return lambda taken: taken.find(end) + len(end) if end in taken else 0

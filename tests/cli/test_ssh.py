@@ -315,11 +315,32 @@ def test_what_cannot_be_written(alice: Alice) -> None:
     assert (code, "no listener for SSH" in err) == (4, True)
 
 
-@pytest.mark.parametrize("text", ["it's", 'a"b', "a\\b", "${HOME}", "a\nb"])
+@pytest.mark.parametrize("text", ['a"b', "a\\b", "${HOME}", "a\nb"])
 def test_quotes_and_the_like_are_refused(text: str) -> None:
     for write in (ssh.quoted, ssh.shell_word):
         with pytest.raises(Failed, match="cannot be written"):
             write(text)
+
+
+def test_a_single_quote_is_for_ssh_to_read_but_for_no_shell_within_double_ones() -> None:
+    assert ssh.quoted(Path("/home/o'brien/a b")) == '"/home/o\'brien/a b"'
+    with pytest.raises(Failed, match="cannot be written"):
+        ssh.shell_word("/home/o'brien")
+
+
+@needs_ssh
+def test_real_ssh_reads_what_is_written_for_a_home_with_a_quote(tmp_path: Path) -> None:
+    folder = ssh.Folder({"TIDEGATE_HOME": str(tmp_path / "o'brien's home")})
+    file = tmp_path / "config"
+    file.write_text(
+        ssh.plain_config(ssh.Place("box", "ops", "gateway", 22, "tidegate"), str(folder.certificate("box")), folder)
+    )
+    read = subprocess.run(
+        ["ssh", "-G", "-F", str(file), "box"], capture_output=True, text=True, check=True, timeout=20
+    ).stdout.splitlines()
+    assert f"identityfile {folder.key}" in read
+    assert f"certificatefile {folder.certificate('box')}" in read
+    assert f"userknownhostsfile {folder.known_hosts}" in read
 
 
 @pytest.mark.parametrize(

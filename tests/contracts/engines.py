@@ -14,6 +14,7 @@ from proxy.core.identity import Account, Resource
 from proxy.core.targets import PostgresCredential, PostgresTarget, Secret, TcpTarget
 from proxy.protocols.table import Served, served
 from proxy.sessions.services import Engine, Front, Services
+from tests.contracts.peer import CountingPeer
 from tests.contracts.ssh_peer import SshPeer
 from tests.fakes.echo import EchoEngine, EchoTarget
 from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
@@ -143,21 +144,13 @@ class Counting(EchoTarget):
         await super()._serve(reader, writer)
 
 
-class PostgresPeer(Plain):
+class PostgresPeer(Plain, CountingPeer):
     """A PostgreSQL server that trusts everybody, and a client of the simple protocol."""
 
     protocol = "postgres"
-    logs_in = True
-    has_words = True
-    conditions: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
-        self.dialled = 0
-        self.open = 0
-        self.ran: list[str] = []
-        self.stopped = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.answers.set()
+        super().__init__()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
@@ -266,7 +259,7 @@ async def read(reader: Reader) -> tuple[bytes, bytes]:
         return b"", b""
 
 
-class TcpPeer(Plain):
+class TcpPeer(Plain, CountingPeer):
     """A server of lines that has no way to be told to stop but the end of the connection, reached by CONNECT."""
 
     protocol = "tcp"
@@ -275,11 +268,7 @@ class TcpPeer(Plain):
     conditions: Mapping[str, Any] = {"record_traffic": True}
 
     def __init__(self) -> None:
-        self.dialled = 0
-        self.open = 0
-        self.ran: list[str] = []
-        self.stopped = asyncio.Event()
-        self.answers = asyncio.Event()
+        super().__init__()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:

@@ -1,7 +1,7 @@
 """SSH for the contract of engines: a host that counts, and a client that asks for one command after the other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
@@ -10,29 +10,22 @@ from proxy.core.identity import Account, Resource
 from proxy.core.targets import Secret, SshAllowance, SshCredential, SshLogin, SshTarget
 from proxy.protocols.ssh.engine import SshEngines
 from proxy.sessions.services import Engine, Front, Services
+from tests.contracts.peer import CountingPeer
 from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
 
 FAR = ("far", 7)
 
 
-class SshPeer:
+class SshPeer(CountingPeer):
     """The target runs what it is told as a command; ``slow`` until it is signalled, ``flood N`` says N bytes.
     ``far`` makes its end of a connection to ``FAR``, the one place that may be forwarded to. It opens a session
     while ``opens`` is set."""
 
     protocol = "ssh"
-    logs_in = True
-    has_words = True
-    conditions: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
-        self.dialled = 0
-        self.open = 0
-        self.ran: list[str] = []
+        super().__init__()
         self.processes: list[Process] = []
-        self.stopped = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.answers.set()
         self.opens = asyncio.Event()
         self.opens.set()
         self.far: Callable[[], Any] = lambda: False

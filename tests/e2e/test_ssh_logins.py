@@ -100,7 +100,7 @@ def test_a_host_that_believes_the_next_authority_is_entered_by_it(box: SshGatewa
         file.write(made["targets_next"] + "\n")
     box.call("POST", "/v1/keys/targets", {"switch": True}, user="dave")
     old = made["targets"].split()[1]
-    believed.write_text("".join(line for line in believed.open() if old not in line))
+    believed.write_text("".join(line for line in believed.read_text().splitlines(keepends=True) if old not in line))
     until(lambda: box.door("certified").ssh("echo in").stdout == b"in\n")
 
 

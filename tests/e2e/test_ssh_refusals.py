@@ -109,7 +109,7 @@ def test_the_gateways_certificate_for_targets_opens_no_gateway(box: SshGateway, 
     sign(authority, tmp_path / "user.pub", "-I", grant, "-n", account, "-V", "+10m")
     done = box.door().having(IdentityFile=str(tmp_path / "user"), PreferredAuthentications="publickey").ssh("true")
     assert done.returncode == 255
-    (users,) = (box.folder / "state" / "keys").glob("ssh-users-*.pem")
+    users = next((box.folder / "state" / "keys").glob("ssh-users-*.pem"))
     (tmp_path / "user-cert.pub").unlink()
     sign(users, tmp_path / "user.pub", "-I", grant, "-n", account, "-V", "+10m")
     assert box.target is not None

@@ -9,6 +9,7 @@ import select
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import pytest
 from proxy.cli.demo.postgres import free_port
 from tests.peers.gateway import PASSWORD
 from tests.peers.line import line_apart
+from tests.peers.proof import until
 from tests.peers.services import Service, service, web
 from tests.peers.tcp_gateway import TcpGateway, read_head, request, tcp_gateway
 
@@ -311,6 +313,11 @@ def test_the_end_of_the_target_is_passed_on_after_its_last_byte(gate: TcpGateway
 # -- ends
 
 
+def until_ended(lines: Service) -> None:
+    """The target's connection is over."""
+    until(lambda: bool(lines.ends))
+
+
 def test_revoked_in_full_stream(gate: TcpGateway, lines: Service) -> None:
     grant = gate.tcp_grant("lines")
     lines.ends.clear()
@@ -319,16 +326,15 @@ def test_revoked_in_full_stream(gate: TcpGateway, lines: Service) -> None:
         assert sock.recv(65_536)
         gate.revoke(grant)
         sock.settimeout(5)
-        with contextlib.suppress(ConnectionError):
+        sock.suppress_ragged_eofs = False
+        # What Python calls a reset before 3.12.3 is the second. An end, with close_notify even, would look whole.
+        with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
             while sock.recv(65_536):
                 pass
     session = gate.ended(grant)
     assert session["end_reason"] == "grant_revoked"
     assert session["receipt"]["verified"] == "connection closed"
-    until = time.monotonic() + 5
-    while not lines.ends:
-        assert time.monotonic() < until, "the target still has its connection"
-        time.sleep(0.01)
+    until_ended(lines)
     assert lines.ends[0] in ("ConnectionResetError", "BrokenPipeError")
     (statement,) = gate.statements(session["id"])
     assert statement["outcome"] == "cut"
@@ -339,16 +345,23 @@ def test_a_cut_upload_does_not_look_whole_to_the_target(gate: TcpGateway, lines:
     lines.ends.clear()
     with gate.tunnel("lines", gate.tcp_token("lines", grant=grant)) as sock:
         sock.sendall(b"collect\nhalf of it")
-        until = time.monotonic() + 5
-        while not lines.open:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: bool(lines.open))
         gate.revoke(grant)
         gate.ended(grant)
-        until = time.monotonic() + 5
-        while not lines.ends:
-            assert time.monotonic() < until, "the target still has its connection"
-            time.sleep(0.01)
+        until_ended(lines)
+    assert lines.ends == ["ConnectionResetError"]
+
+
+def test_a_client_that_breaks_off_breaks_off_to_the_target(gate: TcpGateway, lines: Service) -> None:
+    grant = gate.tcp_grant("lines")
+    lines.ends.clear()
+    with gate.tunnel("lines", gate.tcp_token("lines", grant=grant)) as sock:
+        sock.sendall(b"collect\nhalf of it")
+        until(lambda: bool(lines.open))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        socket.socket(fileno=sock.detach()).close()  # not TLS's: that would say its end first
+        assert gate.ended(grant)["end_reason"] == "client_closed"
+    until_ended(lines)
     assert lines.ends == ["ConnectionResetError"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from proxy.recording.container import CHUNK, FRAMES, MAGIC, SUFFIX, Altered, Container, chunks
+from proxy.recording.container import CHUNK, FRAMES, MAGIC, SUFFIX, Altered, Container, Piece, chunks
 from proxy.recording.reader import inspect, records_of, verify
 from proxy.recording.recorder import FileRecordings
 from tests.recording.things import statement
@@ -60,7 +60,7 @@ async def test_one_written_anew_has_another_digest(recordings: FileRecordings, t
     for part in parts:
         raw = part.raw().replace(b"select 1", b"select 2")
         frames = (parts[parts.index(part) + 1].first if part is not parts[-1] else part.first + 1) - part.first
-        forged.append(part.type, part.first, frames, raw, zstandard.ZstdCompressor())
+        forged.append(Piece(part.type, part.first, frames, raw), compressor=zstandard.ZstdCompressor())
     assert forged.digest != digest
 
 
@@ -72,7 +72,7 @@ def test_a_frame_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "s1.tgr"
     container = Container(path)
     bomb = zstandard.ZstdCompressor(level=3)
-    container.append(FRAMES, 0, 1, bytes(64 * 1024 * 1024), bomb)
+    container.append(Piece(FRAMES, 0, 1, bytes(64 * 1024 * 1024)), compressor=bomb)
     data = bytearray(path.read_bytes())
     data[len(MAGIC) + 4 : len(MAGIC) + 8] = (100).to_bytes(4, "little")
     assert inspect(io.BytesIO(bytes(data))).problem
@@ -84,7 +84,7 @@ def test_a_frame_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
 def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compressor = zstandard.ZstdCompressor()
     container = Container(tmp_path / "s1.tgr")
-    container.append(1, 0, 1, b"{}", compressor)
+    container.append(Piece(1, 0, 1, b"{}"), compressor=compressor)
     before = container.path.read_bytes()
 
     def half(descriptor: int, data: memoryview, at: int) -> int:
@@ -96,7 +96,7 @@ def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("proxy.recording.container.os.pwrite", half)
     with pytest.raises(OSError, match="No space"):
-        container.append(FRAMES, 1, 1, b"abc" * 100, compressor)
+        container.append(Piece(FRAMES, 1, 1, b"abc" * 100), compressor=compressor)
     assert container.path.read_bytes() == before
     assert container.broken
 

@@ -18,6 +18,7 @@ from proxy.recording.orphans import Orphan
 from proxy.recording.reader import verify
 from proxy.recording.recorder import FileRecordings
 from proxy.recording.sealer import Sealer
+from proxy.recording.window import Spares
 from tests.fakes.clock import FakeClock
 from tests.recording.things import records, statement, windows
 
@@ -124,7 +125,7 @@ async def test_sessions_said_to_be_alive_are_left_alone(tmp_path: Path) -> None:
 async def test_a_window_sealed_but_not_deleted_is_not_sealed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    monkeypatch.setattr(Spares, "give_back", lambda *_: None)
     key = await left_behind(tmp_path, 900)
     monkeypatch.undo()
     assert len(windows(tmp_path)) > 2
@@ -137,7 +138,7 @@ async def test_a_window_sealed_but_not_deleted_is_not_sealed_twice(
 async def test_a_chunk_that_was_being_appended_is_appended_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    monkeypatch.setattr(Spares, "give_back", lambda *_: None)
     key = await left_behind(tmp_path, 900)
     monkeypatch.undo()
     path = tmp_path / f"{key}{SUFFIX}"
@@ -191,7 +192,7 @@ async def test_a_damaged_window_is_sealed_up_to_the_damage(tmp_path: Path) -> No
     key = await left_behind(tmp_path, 40)
     (window,) = windows(tmp_path)
     data = bytearray(window.read_bytes())
-    at = data.index(b"select 1", 2000)
+    at = data.index(b"select 1", 1000)
     data[at] ^= 1
     window.write_bytes(data)
     (orphan,) = again(tmp_path)

@@ -67,7 +67,7 @@ async def test_the_tail_of_a_live_recording_is_what_is_not_sealed(
     recordings: FileRecordings, tmp_path: Path, clock: FakeClock
 ) -> None:
     key, pen = recordings.open("s1", {})
-    for seq in range(1, 1500):
+    for seq in range(1, 1400):
         clock.advance(0.001)
         pen.write(statement(seq))
     async with asyncio.timeout(10):
@@ -75,9 +75,9 @@ async def test_the_tail_of_a_live_recording_is_what_is_not_sealed(
             await asyncio.sleep(0.01)
     tail = [each.record.seq for each in Recording(tmp_path, key).tail()]  # type: ignore[union-attr]
     assert 0 < len(tail) < 100
-    assert tail == list(range(1500 - len(tail), 1500))
+    assert tail == list(range(1400 - len(tail), 1400))
     await pen.close({})
-    assert list(Recording(tmp_path, key).records())[-1].record == statement(1499)
+    assert list(Recording(tmp_path, key).records())[-1].record == statement(1399)
 
 
 async def test_a_window_that_is_gone_is_noticed(recordings: FileRecordings, tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ async def test_a_tail_has_no_hole_where_a_window_is_sealed_meanwhile(
 
     key, pen = recordings.open("s1", {})
     monkeypatch.setattr(recordings._home.sealer, "put", lambda job: None)  # type: ignore[union-attr]
-    for seq in range(1, 1000):
+    for seq in range(1, 1500):
         pen.write(statement(seq))
     assert len(windows(tmp_path)) > 3
     monkeypatch.setattr(reader, "_window", looked)
     found = [each.record.seq for each in Recording(tmp_path, key).tail()]  # type: ignore[union-attr]
-    assert found == list(range(1, 1000))
+    assert found == list(range(1, 1500))
     assert looks > len(windows(tmp_path)), "it was read anew"

@@ -392,7 +392,7 @@ async def test_a_session_is_cut_while_something_is_thought_about(monkeypatch: py
         assert (await client.hear()).startswith("FATAL grant_revoked")
         may_end.set()
         assert (await world.ended()).end_reason is EndReason.GRANT_REVOKED
-        assert world.target.lines == [b"bye\n"]
+        await until(lambda: world.target.lines == [b"bye\n"])
 
 
 async def test_what_cannot_be_thought_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from proxy.core.states import EndReason
 from proxy.core.steps import Forward, Side, Step
 from proxy.sessions import relay as relaying
 from proxy.sessions.relay import Relay
-from proxy.sessions.transport import Stream
+from proxy.sessions.transport import Stream, up_to
 from tests.fakes.echo import EchoInspector
 
 VERSIONS = [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -167,7 +167,7 @@ async def test_what_stands_behind_a_head_comes_first(
 ) -> None:
     server, client = await pair(contexts, version)
     await client.send(b"head\r\n\r\nearly " + b"x" * 30_000)
-    assert await server.read_until(b"\r\n\r\n", 100) == b"head\r\n\r\n"
+    assert await server.read_one(up_to(b"\r\n\r\n"), 100) == b"head\r\n\r\n"
     assert server.bytes_read == 8
     near = End(server)
     if held:
@@ -186,7 +186,7 @@ async def test_what_stands_behind_a_head_comes_first(
 async def test_a_head_may_come_byte_by_byte_and_may_not_be_too_long(contexts: Contexts) -> None:
     server, client = await pair(contexts, None)
     async with asyncio.TaskGroup() as tasks:
-        reading = tasks.create_task(server.read_until(b"\r\n\r\n", 10))
+        reading = tasks.create_task(server.read_one(up_to(b"\r\n\r\n"), 10))
         for byte in b"123456\r\n\r\n":
             await client.send(bytes([byte]))
             await asyncio.sleep(0.001)
@@ -196,7 +196,7 @@ async def test_a_head_may_come_byte_by_byte_and_may_not_be_too_long(contexts: Co
     server, client = await pair(contexts, None)
     await client.send(b"1234567\r\n\r\n")
     with pytest.raises(PeerError) as refusal:
-        await server.read_until(b"\r\n\r\n", 10)
+        await server.read_one(up_to(b"\r\n\r\n"), 10)
     assert refusal.value.code == "too_long"
     server.close()
     client.close()
@@ -205,7 +205,7 @@ async def test_a_head_may_come_byte_by_byte_and_may_not_be_too_long(contexts: Co
 async def test_no_tls_after_something_was_read_ahead(contexts: Contexts) -> None:
     server, client = await pair(contexts, None)
     await client.send(b"head\n and more")
-    await server.read_until(b"\n", 100)
+    await server.read_one(up_to(b"\n"), 100)
     with pytest.raises(PeerError):
         await server.start_tls(contexts[0], server_side=True)
     server.close()

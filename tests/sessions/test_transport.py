@@ -4,13 +4,15 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from proxy.cli.demo.certificates import Authority
 from proxy.core.errors import PeerError
 from proxy.sessions.dialling import connect
-from proxy.sessions.transport import HIGH_WATER, Stream
+from proxy.sessions.sizes import CALM, HIGH_WATER, READ_SIZE, SMALL_READ
+from proxy.sessions.transport import Stream
 
 
 def pair() -> tuple[Stream, Stream]:
@@ -48,6 +50,43 @@ async def test_push_mode_hands_over_every_chunk_and_the_end_once() -> None:
     await until(lambda: ends)
     assert ends == [None]
     right.close()
+
+
+@pytest.mark.parametrize("size", [1, SMALL_READ - 1, SMALL_READ, SMALL_READ + 1, READ_SIZE, READ_SIZE + SMALL_READ])
+async def test_what_was_sent_at_once_is_one_chunk_however_little_was_asked_for(size: int) -> None:
+    left, right = pair()
+    got: list[bytes] = []
+    right.attach(got.append, lambda error: None, lambda: None)
+    for number in range(2 * CALM):
+        left.write(b"x" * (size if number % (CALM + 2) == 0 else 5))
+        await until(lambda number=number: sum(map(len, got)) == left.bytes_written and len(got) == number + 1)
+    assert right._read_size == (READ_SIZE if size >= SMALL_READ else SMALL_READ)
+    left.close()
+    right.close()
+
+
+async def test_after_a_reset_what_came_before_is_handed_over_and_the_error_too() -> None:
+    class Resets(socket.socket):
+        """Gives a small read's worth, and then what a reset gives: an error once, and an end from then on."""
+
+        answers: ClassVar[list[bytes | OSError]] = []
+
+        def recv(self, size: int, flags: int = 0, /) -> bytes:
+            answer = self.answers.pop(0) if self.answers else b""
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+    left, right = socket.socketpair()
+    sock = Resets(fileno=right.detach())
+    sock.answers += [b"x" * SMALL_READ, ConnectionResetError("reset")]
+    stream, told = Stream(asyncio.get_running_loop(), sock), list[object]()
+    stream.attach(told.append, told.append, lambda: None)
+    left.send(b"go")
+    await until(lambda: len(told) > 1)
+    assert told[0] == b"x" * SMALL_READ and isinstance(told[1], ConnectionResetError)
+    stream.close()
+    left.close()
 
 
 async def test_a_peer_that_does_not_read_congests_and_drains_in_order() -> None:
@@ -205,3 +244,39 @@ async def test_a_name_whose_addresses_are_all_silent_gives_up(monkeypatch: pytes
     with pytest.raises(Unreachable) as caught:
         await connect(loop, (("db.internal", 5432),), 0.1)
     assert "timed out" in caught.value.detail
+
+
+async def test_reads_one_after_the_other_and_hands_over_the_rest() -> None:
+    left, right = pair()
+
+    def size(taken: bytearray) -> int:
+        """Told by the first byte, before the rest is there."""
+        return taken[0]
+
+    await left.send(b"\x03ab\x04cd")
+    assert await right.read_one(size, 10) == b"\x03ab"
+    async with asyncio.TaskGroup() as tasks:
+        second = tasks.create_task(right.read_one(size, 10))
+        await asyncio.sleep(0.01)
+        await left.send(b"e\x02fghi")
+    assert second.result() == b"\x04cde"
+    assert right.bytes_read == 7
+    assert await right.read_one(size, 10) == b"\x02f"
+    seen: list[bytes] = []
+    right.attach(seen.append, lambda _: None, lambda: None)
+    await until(lambda: seen)
+    await left.send(b"jk")
+    await until(lambda: len(seen) > 1)
+    assert (b"".join(seen), right.bytes_read) == (b"ghijk", 14)
+    left.close()
+    right.close()
+
+
+async def test_what_is_too_long_is_refused_as_soon_as_it_says_so() -> None:
+    left, right = pair()
+    await left.send(b"\x0bab")
+    with pytest.raises(PeerError) as refusal:
+        await right.read_one(lambda taken: taken[0], 10)
+    assert refusal.value.code == "too_long"
+    left.close()
+    right.close()

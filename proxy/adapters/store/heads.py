@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from proxy.adapters.store import rows, tables
+from proxy.adapters.store.prepared import Prepared
 from proxy.audit.chain import link
 from proxy.core.events import Event
 from proxy.core.feed import FeedItem, FeedKind, Scope
 from proxy.core.trail import TrailRow
 
-_LOCKED = sa.select(tables.heads).with_for_update()
-_FEED = sa.insert(tables.feed)
-_TRAIL = sa.insert(tables.trail)
-_HEADS = sa.update(tables.heads).values(
-    {name: sa.bindparam(name) for name in ("trail_seq", "trail_digest", "feed_seq")}
+_LOCKED = Prepared(sa.select(tables.heads).with_for_update())
+_FEED = Prepared(sa.insert(tables.feed))
+_TRAIL = Prepared(sa.insert(tables.trail))
+_HEADS = Prepared(
+    sa.update(tables.heads).values({name: sa.bindparam(name) for name in ("trail_seq", "trail_digest", "feed_seq")})
 )
 
 
@@ -39,7 +40,7 @@ class Heads:
     @classmethod
     def take(cls, connection: sa.Connection) -> "Heads":
         """Lock the row (waits for the writer who holds it) and read it."""
-        row = connection.execute(_LOCKED).one()
+        row = _LOCKED.first(connection, {})
         return cls(row.trail_seq, row.trail_digest, row.feed_seq)
 
     def mark(self) -> "Heads":
@@ -73,9 +74,9 @@ class Heads:
         if not self.trail and not self.feed:
             return
         if self.trail:
-            connection.execute(_TRAIL, [rows.trail_values(row) for row in self.trail])
+            _TRAIL.run(connection, *(rows.trail_values(row) for row in self.trail))
         if self.feed:
-            connection.execute(_FEED, [rows.feed_values(item) for item in self.feed])
+            _FEED.run(connection, *(rows.feed_values(item) for item in self.feed))
         ends = {"trail_seq": self.trail_seq, "trail_digest": self.trail_digest, "feed_seq": self.feed_seq}
-        connection.execute(_HEADS, ends)
+        _HEADS.run(connection, ends)
         self.trail, self.feed = [], []

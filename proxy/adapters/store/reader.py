@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from proxy.adapters.store import rows, tables
+from proxy.adapters.store.prepared import Prepared
 from proxy.core.access import Claims, Grant, Request
 from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import AdmissionFacts, Lock, Node, Page, Viewer
@@ -25,7 +26,7 @@ def by_id(table: sa.Table) -> "sa.Select[Any]":
     return sa.select(table).where(table.c.id == sa.bindparam("id"))
 
 
-_REQUEST, _GRANT, _SESSION = by_id(tables.requests), by_id(tables.grants), by_id(tables.sessions)
+_REQUEST, _GRANT, _SESSION = by_id(tables.requests), by_id(tables.grants), Prepared(by_id(tables.sessions))
 _TOKEN = sa.select(tables.revoked_tokens.c.jti).where(tables.revoked_tokens.c.jti == sa.bindparam("jti"))
 _LOCK = sa.select(tables.locks).where(
     tables.locks.c.scope == sa.bindparam("scope"), tables.locks.c.key == sa.bindparam("key")
@@ -63,7 +64,7 @@ def admission_statement() -> "sa.Select[Any]":
     ).select_from(joined)
 
 
-_ADMISSION = admission_statement()
+_ADMISSION = Prepared(admission_statement())
 
 
 class SqlReader:
@@ -121,7 +122,7 @@ class SqlReader:
         return [rows.to_grant(row) for row in found]
 
     def admission_facts(self, claims: Claims) -> AdmissionFacts:
-        row = self._connection.execute(_ADMISSION, {"grant": claims.grant, "jti": claims.jti}).one()
+        row = _ADMISSION.first(self._connection, {"grant": claims.grant, "jti": claims.jti})
         return AdmissionFacts(
             grant=None if row.id is None else rows.to_grant(row),
             token_revoked=bool(row.token_revoked),
@@ -146,7 +147,7 @@ class SqlReader:
         return [rows.to_lock(row) for row in self._connection.execute(query)]
 
     def session(self, id: str) -> SessionRecord | None:
-        row = self._connection.execute(_SESSION, {"id": id}).first()
+        row = _SESSION.first(self._connection, {"id": id})
         return None if row is None else rows.to_session(row)
 
     def sessions(
@@ -255,10 +256,9 @@ def grants_of(viewer: Viewer) -> "list[sa.ColumnElement[bool]]":
 
 
 def _lock(row: Any, name: str) -> Lock | None:
-    columns = row._mapping
-    if columns[f"{name}_scope"] is None:
+    if getattr(row, f"{name}_scope") is None:
         return None
-    scope, key, by, reason, at = (columns[f"{name}_{each}"] for each in ("scope", "key", "by", "reason", "at"))
+    scope, key, by, reason, at = (getattr(row, f"{name}_{each}") for each in ("scope", "key", "by", "reason", "at"))
     return Lock(Scope(scope), key, by, reason, at)
 
 

@@ -100,8 +100,8 @@ class SqliteDatabase:
         while True:
             try:
                 return attempt()
-            except DBAPIError as error:
-                if not _busy(error.orig):
+            except (DBAPIError, sqlite3.Error) as error:
+                if not _busy(getattr(error, "orig", error)):
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -1,13 +1,14 @@
 """The store: units in, groups out. Implements ``core.ports.Store`` over a ``Database``; one per process.
 
-Commits wait in a queue; one task takes all that wait (up to ``GROUP``), runs them in one transaction, each behind a
-savepoint when there are several, and releases each waiter after the COMMIT that holds its unit. A unit that
-raises is rolled back alone. Units are synchronous; one may be run again when the database rolled its group back.
+Commits wait in a queue; one task takes all that wait (up to ``GROUP``), runs them in one transaction, and releases
+each waiter after the COMMIT that holds its unit. A unit that raises is rolled back alone: where there are several,
+all are rolled back and run again, each behind a savepoint of its own. Units are synchronous, and one may be run
+again too when the database rolled its group back.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -22,6 +23,7 @@ from proxy.core.errors import Unavailable
 from proxy.core.ports import Doorbell, Reader, Writer
 
 T = TypeVar("T")
+Unit = Callable[[Writer], Any]
 
 GROUP = 64
 QUEUE = 4096
@@ -124,31 +126,51 @@ class SqlStore:
         """The group in one transaction: what each unit gave, and whether the feed was published to."""
         heads = Heads.take(connection)
         writer = SqlWriter(connection, self._database.clock(connection), heads, self._node)
-        if len(group) == 1:
-            outcomes = [Outcome(group[0].unit(writer))]
+        units = [waiting.unit for waiting in group]
+        if len(units) == 1:
+            outcomes = [Outcome(units[0](writer))]
         else:
-            outcomes = [self._run_apart(connection, heads, writer, waiting.unit) for waiting in group]
+            outcomes = self._run_several(connection, heads, writer, units)
         heads.flush(connection)
         if heads.rung:
             self._database.announce(connection)
         return outcomes, heads.rung
 
-    def _run_apart(
-        self, connection: sa.Connection, heads: Heads, writer: Writer, unit: Callable[[Writer], Any]
-    ) -> Outcome:
-        """One unit behind a savepoint: if it fails, the others do not."""
+    def _run_several(
+        self, connection: sa.Connection, heads: Heads, writer: Writer, units: Sequence[Unit]
+    ) -> list[Outcome]:
+        """All behind one savepoint, which is enough as long as none fails."""
+
+        def together() -> list[Outcome]:
+            return [Outcome(unit(writer)) for unit in units]
+
+        def apart(error: Exception) -> list[Outcome]:
+            return [self._run_apart(connection, heads, writer, unit) for unit in units]
+
+        return self._behind_savepoint(connection, heads, together, apart)
+
+    def _run_apart(self, connection: sa.Connection, heads: Heads, writer: Writer, unit: Unit) -> Outcome:
+        """One unit: if it fails, the others do not."""
+        return self._behind_savepoint(
+            connection, heads, lambda: Outcome(unit(writer)), lambda error: Outcome(error=error)
+        )
+
+    def _behind_savepoint(
+        self, connection: sa.Connection, heads: Heads, run: Callable[[], T], otherwise: Callable[[Exception], T]
+    ) -> T:
+        """What ``run`` gives, or, with nothing of it kept, what ``otherwise`` makes of its failure."""
         mark = heads.mark()
         connection.exec_driver_sql("SAVEPOINT unit")
         try:
-            outcome = Outcome(unit(writer))
+            result = run()
         except Exception as error:
             if self._database.spoils(error):
                 raise
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
             heads.rewind(mark)
-            outcome = Outcome(error=error)
+            result = otherwise(error)
         connection.exec_driver_sql("RELEASE SAVEPOINT unit")
-        return outcome
+        return result
 
 
 def release(group: list[Waiting[Any]], outcomes: list[Outcome]) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.adapters.store import rows, tables
 from proxy.adapters.store.heads import Heads
+from proxy.adapters.store.prepared import Prepared
 from proxy.adapters.store.reader import Now, SqlReader
 from proxy.core.access import Claims, Grant, Request
 from proxy.core.events import Event
@@ -27,8 +28,8 @@ def upsert(dialect: str, table: sa.Table) -> Any:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-_PUT: Mapping[tuple[str, str], Any] = {
-    (dialect, table.name): upsert(dialect, table)
+_PUT: Mapping[tuple[str, str], Prepared] = {
+    (dialect, table.name): Prepared(upsert(dialect, table))
     for dialect in _INSERT
     for table in (
         tables.requests,
@@ -158,4 +159,4 @@ class SqlWriter(SqlReader):
         return self._heads.trail_seq, self._heads.trail_digest
 
     def _put(self, table: sa.Table, values: rows.Values) -> None:
-        self._connection.execute(_PUT[(self._connection.dialect.name, table.name)], values)
+        _PUT[self._connection.dialect.name, table.name].run(self._connection, values)

@@ -251,17 +251,19 @@ def executable(environment: Mapping[str, str]) -> list[str]:
 
 def shell_word(text: str) -> str:
     """``text`` as one word of any shell, inside the double quotes of ``Match exec``."""
-    return text if text and text.isascii() and not set(text) - _PLAIN else f"'{refuse_quotes(text)}'"
+    plain = text and text.isascii() and not set(text) - _PLAIN
+    return text if plain else "'" + writable(text, but="'") + "'"
 
 
 def quoted(value: Path | str) -> str:
     """``value`` as one word of ssh_config, where ``%`` begins a token."""
-    return '"' + refuse_quotes(str(value)).replace("%", "%%") + '"'
+    return '"' + writable(str(value)).replace("%", "%%") + '"'
 
 
-def refuse_quotes(text: str) -> str:
-    """ssh_config has no way to write these that all versions of OpenSSH read alike."""
-    if any(each in text for each in ("'", '"', "\\", "${")) or not text.isprintable():
+def writable(text: str, but: str = "") -> str:
+    """``text``, unless it has something that ssh_config cannot hold between double quotes so that all versions of
+    OpenSSH read it alike (ssh_config(5) knows no escapes), or one of ``but``, which a shell cannot read there."""
+    if any(each in text for each in ('"', "\\", "${", *but)) or not text.isprintable():
         what = f"{text!r} cannot be written into ssh_config"
         raise Failed(what, hint="no quotes, backslashes or ${ may be in the path: set TIDEGATE_HOME", code=USAGE)
     return text

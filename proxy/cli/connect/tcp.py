@@ -20,7 +20,7 @@ from proxy.cli.connect.local import LOCAL, alone, until_stopped
 from proxy.cli.failures import Failed
 from proxy.core.errors import TidegateError, Unreachable
 from proxy.sessions.dialling import connect
-from proxy.sessions.transport import Stream
+from proxy.sessions.transport import Stream, up_to
 
 HEAD_MOST = 16 * 1024
 BODY_MOST = 64 * 1024
@@ -84,7 +84,7 @@ class Tunnels:
         try:
             await far.start_tls(where.tls, server_side=False, server_name=where.host)
             await far.send(asked(where.resource, token))
-            head = await far.read_until(b"\r\n\r\n", HEAD_MOST)
+            head = await far.read_one(up_to(b"\r\n\r\n"), HEAD_MOST)
             if not head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")):
                 raise await refusal(head, far)
         except TidegateError as error:

@@ -7,7 +7,8 @@ SHA-256. Errors: ``PeerError`` (protocol).
 
 import hashlib
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from itertools import repeat, zip_longest
 from typing import NamedTuple
 
 from proxy.core.errors import PeerError
@@ -19,6 +20,9 @@ _COUNT = struct.Struct("!H")
 _LENGTH = struct.Struct("!i")
 PLAIN_MOST = 12
 """No token, and no URI or setting with a password worth the name, is shorter."""
+
+Kind = tuple[int, int]
+"""Of a value: its type oid, 0 where that is not known, and its format code."""
 
 
 class Bind(NamedTuple):
@@ -43,35 +47,49 @@ def read_names(data: bytes, start: int, stop: int) -> tuple[bytes, bytes, int]:
     return data[start:portal_end], data[portal_end + 1 : name_end], name_end + 1
 
 
-def read_values(
-    data: bytes, position: int, stop: int, limits: Limits, types: tuple[int, ...]
-) -> tuple[tuple[Parameter, ...], tuple[int, ...]]:
+class Values(NamedTuple):
+    """What a Bind holds behind its names: the values, which stand from ``begin`` to ``end``, and result formats."""
+
+    parameters: tuple[Parameter, ...]
+    formats: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_values(data: bytes, position: int, stop: int, limits: Limits, types: tuple[int, ...]) -> Values:
     """The values of a Bind, with the type oids given, and its result formats."""
     try:
-        return _values(data, position, stop, limits, types)
+        kinds, begin = kinds_at(data, position, types)
+        values, end = values_at(data, begin, stop, kinds, limits)
+        formats, position = _formats(data, end)
     except struct.error:
         raise _broken("it ends too early") from None
+    if position != stop:
+        raise _broken("its parts do not add up to its length")
+    return Values(values, formats, begin, end)
 
 
-def _values(
-    data: bytes, position: int, stop: int, limits: Limits, types: tuple[int, ...]
-) -> tuple[tuple[Parameter, ...], tuple[int, ...]]:
-    count_at, length_at = _COUNT.unpack_from, _LENGTH.unpack_from
+def kinds_at(data: bytes, position: int, types: tuple[int, ...]) -> tuple[Iterable[Kind], int]:
+    """What each value of a Bind is, and where the first one begins."""
     formats, position = _formats(data, position)
-    (count,) = count_at(data, position)
-    position += 2
+    (count,) = _COUNT.unpack_from(data, position)
     if formats:
         _check(formats, count)
-    form = formats[0] if formats else 0
-    many, known = len(formats) > 1, len(types)
+    forms = formats if len(formats) > 1 else repeat(formats[0] if formats else 0, count)
+    return zip_longest(types[:count], forms, fillvalue=0), position + 2
+
+
+def values_at(
+    data: bytes, position: int, stop: int, kinds: Iterable[Kind], limits: Limits
+) -> tuple[tuple[Parameter, ...], int]:
+    """The values that begin at ``position``, one for each of ``kinds``, and where they end: at ``stop`` at the
+    latest."""
+    length_at = _LENGTH.unpack_from
     budget, most = limits.max_values, limits.max_value
     values: list[Parameter] = []
-    for index in range(count):
+    for oid, form in kinds:
         (length,) = length_at(data, position)
         position += 4
-        if many:
-            form = formats[index]
-        oid = types[index] if index < known else 0
         if length < 0:
             if length != -1:
                 raise _broken("a negative length")
@@ -88,10 +106,7 @@ def _values(
             kept = kept_of(oid, value, form, budget, most)
             budget -= len(kept[2] or b"")
             values.append(kept)
-    results, position = _formats(data, position)
-    if position != stop:
-        raise _broken("its parts do not add up to its length")
-    return tuple(values), results
+    return tuple(values), position
 
 
 def _formats(data: bytes, position: int) -> tuple[tuple[int, ...], int]:

@@ -3,7 +3,7 @@ side, read by ``pending``.
 """
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 from proxy.core.records import Parameter
 from proxy.protocols.postgres.names import Named, Names, Portal, Prepared
@@ -59,15 +59,9 @@ class Query:
         self.current = self.rest.popleft() if self.rest else None
 
 
-class Quick(NamedTuple):
-    """A Bind, Execute and Sync that ``express`` sent, perhaps with a Parse before and a Describe between."""
-
-    prepared: Prepared
-    name: bytes
-    parameters: tuple[Parameter, ...]
-    formats: tuple[int, ...]
-    parsed: bool
-    described: bool
+Quick = tuple[Prepared, bytes, tuple[Parameter, ...], tuple[int, ...], bool, bool]
+"""A Bind, Execute and Sync that ``express`` sent: of what, by which name, with which values and result formats;
+whether a Parse went before, and a Describe between. No class: one is made for every such chunk."""
 
 
 class Refused:

@@ -11,17 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 from proxy.core.errors import PeerError
 from proxy.core.records import StatementFinished, StatementStarted
-from proxy.core.steps import Recorded, Step
-from proxy.protocols.postgres.binding import read_values
+from proxy.core.steps import Fed, Recorded, Step
+from proxy.protocols.postgres.binding import kinds_at, read_values, values_at
 from proxy.protocols.postgres.entries import IDLE, Quick, rows_of
+from proxy.protocols.postgres.names import Usual
 from proxy.protocols.postgres.naming import prepare_plain
 from proxy.protocols.postgres.pending import ENDS, Pending
 from proxy.protocols.postgres.redact import sensitive
 from proxy.protocols.postgres.texts import WATCHED
 
 _LENGTH = struct.Struct("!xI").unpack_from
-_HEADER = struct.Struct("!BI").unpack_from
+_HEADER = struct.Struct("!BI").pack
 _MOST = 16 * 1024
+_USUAL_MOST, _KIND = 2048, 64
+"""Bytes of a usual Bind that may be kept, and what each of its kinds takes: it is kept with every name, beside what
+those are allowed to hold."""
 _QUERY, _PARSE, _BIND, _ROW, _COMPLETE = 81, 80, 66, 68, 67
 _SLOW = WATCHED | frozenset(b"eE")
 """What a text begins with that is looked at closely: what changes names, COPY, ALTER, EXECUTE."""
@@ -36,21 +40,24 @@ _DESCRIBE_RUN = b"D\0\0\0\6P\0" + _RUN
 portal."""
 _BIND_DONE = b"2\0\0\0\4"
 _PARSE_DONE = b"1\0\0\0\4" + _BIND_DONE
-_USUAL_TAGS: Mapping[bytes, int] = {
-    tag: rows_of(tag)
-    for tag in (
-        b"SELECT 1",
-        b"SELECT 0",
-        b"INSERT 0 1",
-        b"UPDATE 1",
-        b"DELETE 1",
-        b"BEGIN",
-        b"COMMIT",
-        b"ROLLBACK",
-        b"SET",
-    )
+_READY = (b"Z\0\0\0\5I", b"Z\0\0\0\5T", b"Z\0\0\0\5E")
+_USUAL_TAGS = (
+    b"SELECT 1",
+    b"SELECT 0",
+    b"INSERT 0 1",
+    b"UPDATE 1",
+    b"DELETE 1",
+    b"BEGIN",
+    b"COMMIT",
+    b"ROLLBACK",
+    b"SET",
+)
+_USUAL_ENDS: Mapping[bytes, tuple[bytes, int, int]] = {
+    _HEADER(_COMPLETE, len(tag) + 5) + tag + b"\0" + ready: (tag, rows_of(tag), ready[-1])
+    for tag in _USUAL_TAGS
+    for ready in _READY
 }
-"""Rows by command tag: looking one up takes a third of reading it."""
+"""What ``_read_end`` makes of it: looking it up takes a third of reading it."""
 _tuple = tuple.__new__
 """A NamedTuple's own constructor takes twice as long."""
 
@@ -75,8 +82,8 @@ class Express:
 
     # -- the client ----------------------------------------------------------------------------------------------
 
-    def asked(self, chunk: bytes) -> Sequence[Step]:
-        """The steps for a chunk of the client's."""
+    def asked(self, chunk: bytes) -> Fed:
+        """``Inspector.feeder`` of the client."""
         pending = self._pending
         size = len(chunk)
         if (
@@ -91,7 +98,7 @@ class Express:
         kind = chunk[0]
         if kind != _QUERY:
             if kind == _BIND:
-                return self._bound(chunk, 0, b"", None) or self._asks(chunk)
+                return self._bound_again(chunk, size) or self._bound(chunk, 0, b"", None) or self._asks(chunk)
             return (kind == _PARSE and self._parsed(chunk, size)) or self._asks(chunk)
         if (
             _LENGTH(chunk)[0] != size - 1
@@ -108,8 +115,7 @@ class Express:
         pending.group += 1
         pending.quick = seq
         pending.quick_bind = None
-        started = _tuple(StatementStarted, (seq, 0, pending.status, 0, text, 0, "", b"", b"", ()))
-        return (_tuple(Recorded, (started, chunk)),)
+        return _tuple(StatementStarted, (seq, 0, pending.status, 0, text, 0, "", b"", b"", ()))
 
     def _plain(self, text: bytes) -> bool:
         """Whether a text is one statement, without a secret, and nothing has to be done to it. A program sends few
@@ -134,7 +140,7 @@ class Express:
             return False
         return not (special and special.find(b";") >= 0 and text.find(b";") < len(text) - 1)
 
-    def _parsed(self, chunk: bytes, size: int) -> list[Step] | None:
+    def _parsed(self, chunk: bytes, size: int) -> Fed | None:
         """A Parse of the unnamed statement, then the rest of such a chunk."""
         stop = 1 + _LENGTH(chunk)[0]
         if chunk[5] or not 12 <= stop < size - 7 or chunk[stop] != _BIND or chunk[6] in _SLOW or chunk[8] in b"tT":
@@ -148,7 +154,32 @@ class Express:
             return None
         return self._bound(chunk, stop, text, struct.unpack_from(f"!{count}I", chunk, end + 3))
 
-    def _bound(self, chunk: bytes, start: int, text: bytes, types: tuple[int, ...] | None) -> list[Step] | None:
+    def _bound_again(self, chunk: bytes, size: int) -> StatementStarted | None:
+        """A Bind that differs in nothing but its values from the last one of its statement, and such a rest."""
+        pending = self._pending
+        end = chunk.find(0, 6)
+        name = chunk[6:end]
+        prepared = pending.statements.things.get(name)
+        if prepared is None or prepared.usual is None or prepared.withdrawn or not pending.texts.plain:
+            return None
+        head, kinds, tail, messages, formats = prepared.usual
+        begin, stop = end + len(head), size - len(tail)
+        if (
+            begin > stop
+            or _LENGTH(chunk)[0] != size - messages - 1
+            or not chunk.startswith(head, end)
+            or not chunk.endswith(tail)
+        ):
+            return None
+        try:
+            parameters, end = values_at(chunk, begin, stop, kinds, pending.limits)
+        except PeerError:
+            return None
+        if end != stop:
+            return None
+        return self._run((prepared, name, parameters, formats, False, messages > len(_RUN)))
+
+    def _bound(self, chunk: bytes, start: int, text: bytes, types: tuple[int, ...] | None) -> Fed | None:
         """A Bind at ``start`` and the rest of such a chunk. ``text`` and ``types`` are of a Parse of the unnamed
         statement before it, which the Bind must be of; None: there is none."""
         pending = self._pending
@@ -174,8 +205,9 @@ class Express:
                 return None
         elif name or len(pending.statements) >= pending.limits.max_names:
             return None
+        known = prepared.types if prepared else types or ()
         try:
-            values = read_values(chunk, end + 1, stop, pending.limits, prepared.types if prepared else types or ())
+            values = read_values(chunk, end + 1, stop, pending.limits, known)
         except PeerError:
             return None
         if end < 0:
@@ -183,59 +215,81 @@ class Express:
         steps: list[Step] = []
         if prepared is None:
             prepared = prepare_plain(pending, b"", text, types or (), steps)
-        parameters, formats = values
+        else:
+            head, rest = chunk[end : values.begin], chunk[values.end :]
+            kinds = tuple(kinds_at(chunk, end + 1, known)[0])
+            if len(kinds) * _KIND + len(head) + len(rest) <= _USUAL_MOST:
+                prepared.usual = Usual(head, kinds, rest, len(tail), values.formats)
+        parsed, described = types is not None, len(tail) > len(_RUN)
+        started = self._run((prepared, name, values.parameters, values.formats, parsed, described))
+        return [*steps, Recorded(started, chunk)] if steps else started
+
+    def _run(self, quick: Quick) -> StatementStarted:
+        """``quick`` is sent."""
+        pending = self._pending
         pending.seq = seq = pending.seq + 1
         pending.group += 1
         pending.quick = seq
-        pending.quick_bind = _tuple(
-            Quick, (prepared, name, parameters, formats, types is not None, len(tail) > len(_RUN))
-        )
-        via, length, digest = 2 if prepared.copies else 1, prepared.length, prepared.digest
-        started = _tuple(
+        pending.quick_bind = quick
+        prepared, name, parameters, _, _, _ = quick
+        return _tuple(
             StatementStarted,
-            (seq, via, pending.status, prepared.ref, b"", length, digest, name, b"", parameters),
+            (
+                seq,
+                2 if prepared.copies else 1,
+                pending.status,
+                prepared.ref,
+                b"",
+                prepared.length,
+                prepared.digest,
+                name,
+                b"",
+                parameters,
+            ),
         )
-        steps.append(_tuple(Recorded, (started, chunk)))
-        return steps
 
     # -- the target ----------------------------------------------------------------------------------------------
 
-    def answered(self, chunk: bytes) -> Sequence[Step]:
-        """The steps for a chunk of the target's: at once for the whole answer to the quick statement, with its
+    def answered(self, chunk: bytes) -> Fed:
+        """``Inspector.feeder`` of the target: the end of the quick statement for the whole answer to it, with its
         rows."""
         pending = self._pending
-        last = len(chunk) - 6
-        if not pending.quick or self.inside or last < 6 or chunk[last:-1] != b"Z\0\0\0\5" or pending.keep_rows:
+        if not pending.quick or self.inside or pending.keep_rows or not chunk.endswith(_READY):
             return self._answers(chunk)
+        last = len(chunk) - 6
         bound = pending.quick_bind
         position = 0
         if bound is not None:
-            done = _PARSE_DONE if bound.parsed else _BIND_DONE
-            position = len(done)
-            if not chunk.startswith(done) or position >= last:
+            prepared, _, _, _, parsed, _ = bound
+            done = _PARSE_DONE if parsed else _BIND_DONE
+            if not chunk.startswith(done):
                 return self._answers(chunk)
-        found = _results(chunk, position, last)
+            position = len(done)
+        # A length that makes no sense leads to what is no end: on, into the length itself, or out of the chunk.
+        if chunk[position] in b"Tn":  # a description, or that there is none
+            position += 1 + _LENGTH(chunk, position)[0]
+        data_bytes = 0
+        while position < last and chunk[position] == _ROW:
+            (length,) = _LENGTH(chunk, position)
+            data_bytes += length - 4
+            position += length + 1
+        end = chunk[position:]
+        found = _USUAL_ENDS.get(end) or _read_end(end)
         if found is None:
             return self._answers(chunk)
-        position, data_bytes = found
-        status = chunk[-1]
-        tag = chunk[position + 5 : last - 1]
-        rows = _USUAL_TAGS.get(tag)
-        if chunk[last - 1] or status not in b"ITE" or (rows is None and tag.find(0) >= 0):
-            return self._answers(chunk)
-        if bound is not None and not tag.startswith(bound.prepared.tags or b""):
-            return self._answers(chunk)
+        tag, rows, status = found
+        if bound is not None:
+            if not tag.startswith(prepared.tags or b""):
+                return self._answers(chunk)
+            if parsed or status != IDLE:
+                pending.ran(bound, status)
         pending.answered += 1
         pending.status = status
-        if bound is not None:
-            pending.ran(bound)
         if pending.portals.things and (status == IDLE or tag in ENDS):
             pending.portals.forget(pending.answered)
-        if rows is None:
-            rows = rows_of(tag)
         finished = _tuple(StatementFinished, (pending.quick, 0, tag, rows, data_bytes, b"", b"", status))
         pending.quick = 0
-        return (_tuple(Recorded, (finished, chunk)),)
+        return finished
 
 
 def _closed(chunk: bytes) -> Sequence[Step]:
@@ -243,22 +297,10 @@ def _closed(chunk: bytes) -> Sequence[Step]:
     raise AssertionError("nothing is beside the fast lane")
 
 
-def _results(chunk: bytes, position: int, last: int) -> tuple[int, int] | None:
-    """Over a description and rows from ``position`` on: (where the CommandComplete is that ends at ``last``, bytes
-    of the rows); None when it is anything else."""
-    data_bytes = 0
-    kind, length = _HEADER(chunk, position)
-    if kind in b"Tn" and 4 <= length < last:
-        position += length + 1
-        if position > last:
-            return None
-        kind, length = _HEADER(chunk, position)
-    while kind == _ROW and 4 <= length < last:
-        data_bytes += length - 4
-        position += length + 1
-        if position > last:
-            return None
-        kind, length = _HEADER(chunk, position)
-    if kind != _COMPLETE or position + 1 + length != last or length < 5:
+def _read_end(end: bytes) -> tuple[bytes, int, int] | None:
+    """Tag, rows and transaction status of a CommandComplete with the ReadyForQuery behind it; None when ``end`` is
+    anything else."""
+    tag = end[5:-7]
+    if len(end) < 12 or end[:5] != _HEADER(_COMPLETE, len(end) - 7) or end[-7] or tag.find(0) >= 0:
         return None
-    return position, data_bytes
+    return tag, rows_of(tag), end[-1]

@@ -57,7 +57,7 @@ class Extended:
         """A whole Bind, whose body is ``data[start:stop]``."""
         name, statement, position = read_names(data, start, stop)
         values = read_values(data, position, stop, self._pending.limits, self.types(statement))
-        self.bind(Bind(name, statement, *values))
+        self.bind(Bind(name, statement, values.parameters, values.formats))
 
     def bind(self, bind: Bind) -> None:
         pending = self._pending

@@ -10,9 +10,9 @@ bytes.
 from collections.abc import Callable, Iterable, Sequence
 
 from proxy.core.access import Decision
-from proxy.core.records import Outcome, Record
+from proxy.core.records import Outcome, Record, StatementFinished, StatementStarted
 from proxy.core.states import EndReason
-from proxy.core.steps import Side, Step
+from proxy.core.steps import Fed, Recorded, Side, Step
 from proxy.protocols.postgres import messages, refusals
 from proxy.protocols.postgres.backend import Backend
 from proxy.protocols.postgres.entries import EXECUTE, IDLE
@@ -56,9 +56,10 @@ class PostgresInspector:
 
     def feed(self, side: Side, chunk: bytes) -> Sequence[Step]:
         """See ``Inspector.feed``."""
-        return self._feeders[side](chunk)
+        fed = self._feeders[side](chunk)
+        return (Recorded(fed, chunk),) if isinstance(fed, StatementStarted | StatementFinished) else fed
 
-    def feeder(self, side: Side) -> Callable[[bytes], Sequence[Step]]:
+    def feeder(self, side: Side) -> Callable[[bytes], Fed]:
         """See ``Inspector.feeder``."""
         return self._feeders[side]
 

@@ -10,7 +10,7 @@ Source: PostgreSQL manual, chapter "Frontend/Backend Protocol", sections "Extend
 """
 
 from collections.abc import Collection, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from proxy.core.records import Parameter
 from proxy.protocols.postgres.keeping import Share
@@ -40,11 +40,24 @@ class Named:
         self.share: Share | None = None
 
 
+class Usual(NamedTuple):
+    """A Bind and what followed it, but for its values: ``head`` are the bytes between the statement's name and the
+    values, ``kinds`` is what each value is (type oid and format), ``tail`` are the bytes behind them, of which
+    ``messages`` are no longer of the Bind; ``formats``: the result formats."""
+
+    head: bytes
+    kinds: tuple[tuple[int, int], ...]
+    tail: bytes
+    messages: int
+    formats: tuple[int, ...]
+
+
 class Prepared(Named):
     """A prepared statement. ``ref`` is its StatementPrepared record; ``secrets`` the numbers of parameters never
     kept; ``effect`` is what running it does to names, see ``texts.effect``; ``tags`` how its command tag begins,
     () where nobody asked yet, and ``inner`` that of what it prepares or declares; ``text`` is only kept where those
-    or decisions need it."""
+    or decisions need it; ``usual`` is how it was bound last, where ``express`` did that: forget it with the types
+    it was read by."""
 
     __slots__ = (
         "copies",
@@ -59,6 +72,7 @@ class Prepared(Named):
         "tags",
         "text",
         "types",
+        "usual",
     )
 
     def __init__(self, group: int, ref: int = 0, name: bytes = b"", types: tuple[int, ...] = ()) -> None:
@@ -75,6 +89,7 @@ class Prepared(Named):
         self.inner: tuple[bytes, ...] = ()
         self.text = b""
         self.description = b""
+        self.usual: Usual | None = None
 
 
 class Portal(Named):

@@ -85,11 +85,12 @@ class Pending:
         if bound is None:
             self._append((QUERY, Query(self._made(seq, None))), self.group - 1)
             return
-        if bound.parsed:
-            self.queue.append((PARSE, (self.statements, b"", bound.prepared)))
+        prepared, _, _, _, parsed, described = bound
+        if parsed:
+            self.queue.append((PARSE, (self.statements, b"", prepared)))
         portal = self._bound(bound)
         self.queue.append((BIND, (self.portals, b"", portal)))
-        if bound.described:
+        if described:
             self.queue.append((DESCRIBE, portal))
         self._append((EXECUTE, self._made(seq, portal)), self.group - 1)
         self._append(SYNC_ENTRY, self.group - 1)
@@ -101,15 +102,16 @@ class Pending:
     def _bound(self, quick: Quick) -> Portal:
         """The unnamed portal that a quick Bind made, unsettled."""
         portal = Portal(self.group - 1)
-        portal.prepared, portal.statement_name, portal.parameters, portal.formats = quick[:4]
+        portal.prepared, portal.statement_name, portal.parameters, portal.formats, _, _ = quick
         self.portals.put(b"", portal)
         return portal
 
-    def ran(self, quick: Quick) -> None:
+    def ran(self, quick: Quick, status: int) -> None:
         """A quick Bind was answered as it should be. In a transaction block the unnamed portal lives on."""
-        if quick.parsed:
-            self.statements.settle(b"", quick.prepared)
-        if self.status != IDLE:
+        prepared, _, _, _, parsed, _ = quick
+        if parsed:
+            self.statements.settle(b"", prepared)
+        if status != IDLE:
             self.portals.settle(b"", self._bound(quick))
 
     # -- what was sent -------------------------------------------------------------------------------------------
@@ -190,7 +192,10 @@ class Pending:
     def typed(self, types: tuple[int, ...]) -> None:
         """ParameterDescription."""
         what = self.queue[0][1] if self.queue else None
-        if isinstance(what, Prepared) and self.kept.room(TYPE * len(types)):
+        if not isinstance(what, Prepared):
+            return
+        what.usual = None
+        if self.kept.room(TYPE * len(types)):
             what.share = what.share if what.types else self.kept.share(TYPE * len(types), what.share)
             what.types = types
 

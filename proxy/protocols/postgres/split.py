@@ -25,17 +25,18 @@ _BLANK = re.compile(rb"(?:\s++|" + _COMMENTS + rb")*+")
 _DELIMITER = rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?\$"
 
 
-def _statement(strings: bytes) -> re.Pattern[bytes]:
+def _statement(strings: bytes, escaped: bytes) -> re.Pattern[bytes]:
+    """``escaped``: what before a quote makes it one with backslashes, and so no word in front of a plain one."""
     return re.compile(
-        rb"(?:[^;'\"$/\-A-Za-z_\x80-\xff]++|" + strings + rb"|'[^']*+'|\"[^\"]*+\""
-        rb"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+|" + _COMMENTS + rb"|-(?!-)|/(?!\*)"
+        rb"(?:[^;'\"$/\-A-Za-z_\x80-\xff]++|" + strings + rb"|\"[^\"]*+\""
+        rb"|(?!" + escaped + rb"')[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+|" + _COMMENTS + rb"|-(?!-)|/(?!\*)"
         rb"|\$[0-9]++|(" + _DELIMITER + rb")(?s:.*?)\1|(?!" + _DELIMITER + rb")\$)*+"
     )
 
 
 _BACKSLASHED = rb"'(?:[^'\\]++|\\(?s:.)|'')*+'"
-_STANDARD = _statement(rb"[eE]" + _BACKSLASHED)
-_LEGACY = _statement(rb"[eEnN]?" + _BACKSLASHED)
+_STANDARD = _statement(rb"[eE]" + _BACKSLASHED + rb"|'[^']*+'", rb"[eE]")
+_LEGACY = _statement(rb"[eEnN]?" + _BACKSLASHED + rb"|(?:[bBxX]|[uU]&)'[^']*+'", rb"[eEnN]")
 """Up to the semicolon that ends a statement, or to something that is not regular: a nested comment, a string
 without an end."""
 _INSIDE = re.compile(rb"\b(?:RULE|ATOMIC)\b", re.IGNORECASE)

@@ -248,12 +248,21 @@ def message(kind: bytes, body: bytes) -> bytes:
 
 
 async def read_message(stream: Stream) -> tuple[bytes, bytes]:
-    """One message of a target that is not logged in yet, never longer than libpq would take."""
-    head = await stream.read_exactly(5)
-    length = int.from_bytes(head[1:], "big")
+    """One message of a target that is not logged in yet, never longer than libpq would take. Those behind it are
+    read along: nothing but answers can follow here, and a log-in ends with some thirty messages."""
+    whole = await stream.read_one(_size, MAX_LOGIN_MESSAGE + 1)
+    return whole[:1], whole[5:]
+
+
+def _size(taken: bytearray) -> int:
+    """Of the message that these bytes begin with."""
+    if len(taken) < 5:
+        return 0
+    length = int.from_bytes(taken[1:5], "big")
     if not 4 <= length <= MAX_LOGIN_MESSAGE:
-        raise Unreachable("the target broke the protocol during log-in", detail=f"{head[:1]!r} of {length} bytes")
-    return head[:1], await stream.read_exactly(length - 4)
+        what = f"{bytes(taken[:1])!r} of {length} bytes"
+        raise Unreachable("the target broke the protocol during log-in", detail=what)
+    return length + 1
 
 
 async def _sasl(stream: Stream, expected: int) -> bytes:

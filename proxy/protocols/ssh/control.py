@@ -74,7 +74,7 @@ class Processes:
         pairs = [each for each in self._conversation.pairs if isinstance(each, SessionPair)]
         asked = [each.taken for each in pairs if each.taken is not None]
         done = (await asyncio.wait(asked, timeout=ANSWERED))[0] if asked else set()
-        return any(each.exception() is None and each.result() for each in done)
+        return any(not each.cancelled() and each.exception() is None and each.result() for each in done)
 
     def _kill(self) -> None:
         """KILL for what is left, and every channel is closed."""
@@ -90,13 +90,13 @@ class Processes:
         return runs and (taken or target.user == ROOT)
 
     async def _tell(self) -> None:
-        """Until nothing runs any more, or the command has ended."""
-        self._conversation.ledger.note(Note("stopped", (("by", "command"),)))
-        errand = Errand()
+        """Until nothing runs any more, or the command has had its time."""
+        conversation = self._conversation
+        conversation.ledger.note(Note("stopped", (("by", "command"),)))
         with suppress(asyncssh.Error, OSError):  # TimeoutError is one
             async with asyncio.timeout(ERRAND):
-                await self._conversation.target.line.session(lambda: errand, command=TELL)
-                await errand.done.wait()
+                await conversation.target.line.session(Errand, command=TELL)
+                await conversation.quiet(ERRAND)
 
     async def stopped(self) -> str:
         """Every channel's process has ended, by what the target says."""
@@ -105,14 +105,8 @@ class Processes:
 
 
 class Errand(asyncssh.SSHClientSession[bytes]):
-    """A command of the gateway's own."""
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
+    """A command of the gateway's own, of which nothing is heard."""
 
     def session_started(self) -> None: ...
 
     def data_received(self, data: bytes, datatype: Any) -> None: ...
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.done.set()

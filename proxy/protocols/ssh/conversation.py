@@ -47,6 +47,7 @@ class SshConversation:
         self.ledger = ledger
         self.outcomes = ledger.outcomes
         self.target = target
+        self.broken = False  # SSH says so itself where it ends well
         self.target_gone = False
         self.muted = False
         self.cut = False

@@ -14,7 +14,7 @@ from proxy.protocols.tcp import connect
 from proxy.protocols.tcp.inspector import TcpInspector
 from proxy.sessions.services import Front, Services
 from proxy.sessions.session import Session
-from proxy.sessions.transport import Stream
+from proxy.sessions.transport import Stream, up_to
 
 NAME = "tcp"
 ALPN = ("http/1.1",)
@@ -23,7 +23,8 @@ TLS_HANDSHAKE = b"\x16"
 
 class Line:
     """``sessions.services.TargetControl``: the connection is all there is of a session on the target. A cut resets
-    it, so that the target neither takes the part it got for the whole nor works on for nobody."""
+    it, so that the target neither takes the part it got for the whole nor works on for nobody; and the client's
+    line, where a close_notify would say that this was all."""
 
     goodbye = None
 
@@ -90,7 +91,7 @@ class TcpEngine:
                     await client.start_tls(self._context, server_side=True)
             except TimeoutError:
                 raise PeerError("the TLS handshake took too long", code="tls") from None
-        return await client.read_until(connect.END, connect.HEAD_MOST)
+        return await client.read_one(up_to(connect.END), connect.HEAD_MOST)
 
 
 def wish_of(session: Session, asked: connect.Asked) -> Wish:

@@ -214,6 +214,9 @@ def test_too_many_statements_are_not_told_apart() -> None:
 
 
 @example("$a;")
+@example("'\\';")
+@example("E'\\';")
+@example("aE'\\';")
 @given(st.text(st.sampled_from("a'\"$;/*-\\E (),\n1é")))
 def test_the_scanner_ends_a_statement_where_the_lexer_sees_a_semicolon(text: str) -> None:
     raw = text.encode()

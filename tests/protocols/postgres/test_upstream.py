@@ -21,7 +21,7 @@ from proxy.core.errors import PeerError, Unreachable
 from proxy.core.targets import PostgresCredential, PostgresTarget, Secret
 from proxy.protocols.postgres import messages, scram, upstream
 from proxy.protocols.postgres.upstream import Entry, LoggedIn, Targets, make_context, server_end_point
-from proxy.sessions.transport import Stream
+from proxy.sessions.transport import Measure, Stream
 from tests.peers.certificates import Authority
 
 STARTUP = messages.startup_packet({"user": "ro"})
@@ -101,6 +101,11 @@ class Line:
         found = bytes(self._heard[:size])
         del self._heard[:size]
         return found
+
+    async def read_one(self, measure: Measure, most: int) -> bytes:
+        size = measure(self._heard[:most])
+        assert size <= most
+        return await self.read_exactly(size or 1_000_000)
 
     async def start_tls(self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None) -> None:
         assert not server_side and not self._heard

@@ -75,6 +75,19 @@ def name(request: int, *names: bytes) -> bytes:
     return packet(packets.NAME, request, u32(len(names)), *(text(each) + text(b"long") + u32(0) for each in names))
 
 
+def cut(turns: list[Turn], sizes: list[int]) -> list[Turn]:
+    """The same bytes in pieces of these sizes, again and again."""
+    turn = itertools.cycle(sizes)
+    pieces: list[Turn] = []
+    for side, chunk in turns:
+        position = 0
+        while position < len(chunk):
+            size = next(turn)
+            pieces.append((side, chunk[position : position + size]))
+            position += size
+    return pieces
+
+
 class Talk:
     """A reader that is told turns; ``passed`` and ``replies`` by side, the records in order."""
 

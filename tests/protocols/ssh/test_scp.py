@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.records import Content, Note, Outcome, Record, StatementFinished, StatementStarted
-from proxy.core.steps import Forward, Observe, Reply, Side, Tell
+from proxy.core.steps import Forward, Observe, Reply, Tell
 from proxy.protocols.ssh.commands import scp_command
 from proxy.protocols.ssh.scp import COMPLAINTS_MOST, PATH_MOST, ScpReader
-
-CLIENT, TARGET = Side.CLIENT, Side.TARGET
-Turn = tuple[Side, bytes]
+from tests.protocols.ssh.sftp_words import CLIENT, TARGET, Turn, cut
 
 
 class Talk:
@@ -171,17 +169,8 @@ def test_a_cut() -> None:
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=10))
 def test_any_cut_gives_the_same(sizes: list[int]) -> None:
-    sized = itertools.cycle(sizes)
-    whole = Talk(b"scp -r -f /x/d", TREE)
-    pieces: list[Turn] = []
-    for side, chunk in TREE:
-        position = 0
-        while position < len(chunk):
-            size = next(sized)
-            pieces.append((side, chunk[position : position + size]))
-            position += size
-    cut = Talk(b"scp -r -f /x/d", pieces)
-    assert (cut.records, cut.passed) == (whole.records, whole.passed)
+    whole, pieces = (Talk(b"scp -r -f /x/d", each) for each in (TREE, cut(TREE, sizes)))
+    assert (pieces.records, pieces.passed) == (whole.records, whole.passed)
 
 
 @given(st.lists(st.tuples(st.sampled_from([CLIENT, TARGET]), st.binary(max_size=40)), max_size=10))

@@ -1,8 +1,6 @@
 """However the bytes of an SFTP channel are cut, the same passes and is recorded, and nothing passes unrecorded;
 whatever is sent, the reader answers."""
 
-import itertools
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +14,7 @@ from tests.protocols.ssh.sftp_words import (
     Talk,
     Turn,
     closing,
+    cut,
     data,
     extended,
     handle,
@@ -52,18 +51,6 @@ def outcome(turns: list[Turn]) -> tuple[object, ...]:
     talk = Talk(turns)
     last = talk.reader.finish(Outcome.UNKNOWN)
     return talk.records, talk.passed, talk.to_client, talk.closed, last
-
-
-def cut(turns: list[Turn], sizes: list[int]) -> list[Turn]:
-    turn = itertools.cycle(sizes)
-    pieces: list[Turn] = []
-    for side, chunk in turns:
-        position = 0
-        while position < len(chunk):
-            size = next(turn)
-            pieces.append((side, chunk[position : position + size]))
-            position += size
-    return pieces
 
 
 def test_byte_by_byte() -> None:
