@@ -33,7 +33,11 @@ def look(reader: Reader) -> NodesFacts:
 def reasons(found: NodesFacts, digest: str, facts: Facts, now: float) -> list[str]:
     """Why not; empty when ready. ``now`` is this machine's wall clock, ``digest`` this process's configuration."""
     fresh = [each for each in found.nodes if each.heartbeat >= found.store_now - facts.lease]
-    why = [] if fresh else ["no node that serves sessions is alive"]
+    serving = [each for each in fresh if not each.drains]
+    why = [] if serving else ["no node that serves sessions is alive"]
+    here = [each for each in fresh if each.host == facts.machine]
+    if here and not any(each in serving for each in here):
+        why.append("the nodes of this machine are being drained")
     if abs(found.store_now - now) > SKEW_MOST:
         why.append(f"the clocks of this machine and the store differ by more than {SKEW_MOST:g} s")
     if {each.digest for each in fresh} - {digest}:

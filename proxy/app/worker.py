@@ -198,7 +198,7 @@ class Worker:
         await self._bury_the_dead()
         await self._presence.arrive(VERSION)
         self._watch.listeners.append(self._informed)
-        self._kernel.every_second += [self._presence.beat, self._look_for_lost, self._measure]
+        self._kernel.every_second += [self._presence.beat, self._drain, self._look_for_lost, self._measure]
         share = configured.config.gateway.workers > 1
         secret = cluster_secret(foundation.key_folder)
         protocols = served(
@@ -241,6 +241,11 @@ class Worker:
         load_certificate(context, self._foundation.configured.config, listener.tls)
         self._contexts[listener.name] = context
         return context
+
+    async def _drain(self) -> None:
+        left = self._presence.drains_in
+        if left is not None:
+            self._kernel.drain(left)
 
     async def _look_for_lost(self) -> None:
         if self._presence.alone:

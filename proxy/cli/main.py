@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "watching:watch",
     "replay": "watching:replay",
     "nodes": "watching:nodes",
+    "drain": "operating:drain",
     "revoke": "ending:revoke",
     "cut": "ending:cut",
     "lock": "ending:lock",
@@ -55,7 +56,12 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "config": (
         "The gateway's configuration file.",
-        {"check": "configuring:check", "schema": "configuring:schema", "explain": "configuring:explain"},
+        {
+            "check": "configuring:check",
+            "test": "testing:test",
+            "schema": "configuring:schema",
+            "explain": "configuring:explain",
+        },
     ),
     "keys": (
         "The keys that sign tokens, and SSH's authorities.",

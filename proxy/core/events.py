@@ -359,5 +359,13 @@ class GatewayStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DrainOrdered(Event):
+    """``node`` takes nobody new; who is left ``until`` (epoch seconds) is cut then."""
+
+    node: str = public()
+    until: float = public()
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStopped(Event):
     node: str = public()

@@ -67,7 +67,8 @@ class AdmissionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on."""
+    """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on. ``drains``: it
+    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves."""
 
     id: str
     host: str
@@ -75,6 +76,7 @@ class Node:
     heartbeat: float
     feed_seen: int
     digest: str
+    drains: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,18 @@ class GrantSeal(Protocol):
     def intact(self, grant: Grant) -> bool: ...
 
 
-class SshKeys(Protocol):
+class TargetCertificates(Protocol):
+    """What issues the certificates that the gateway enters SSH targets with."""
+
+    def issue_for_target(
+        self, principal: str, key_id: str, life: float = 300.0, *, forwarding: bool = False
+    ) -> tuple[bytes, bytes]:
+        """A fresh key for one session and its certificate for ``principal`` on a target: (OpenSSH's PEM, line).
+        ``life`` in seconds, to log in within; with ``forwarding`` ports may be forwarded."""
+        ...
+
+
+class SshKeys(TargetCertificates, Protocol):
     """The gateway's own SSH key and its three authorities, all Ed25519: one for users' certificates, which only the
     gateway believes, one for its sessions' certificates, which targets believe, one for its own host key, which
     users believe. Certificates and public keys are lines ``type base64 [comment]`` without a line feed."""
@@ -333,13 +346,6 @@ class SshKeys(Protocol):
     ) -> bytes:
         """A user's certificate of ``public_key`` (a blob) with a random serial; usable from ``networks`` alone
         where there are any."""
-        ...
-
-    def issue_for_target(
-        self, principal: str, key_id: str, life: float = 300.0, *, forwarding: bool = False
-    ) -> tuple[bytes, bytes]:
-        """A fresh key for one session and its certificate for ``principal`` on a target: (OpenSSH's PEM, line).
-        ``life`` in seconds, to log in within; with ``forwarding`` ports may be forwarded."""
         ...
 
     def targets_authority(self) -> bytes:

@@ -4,15 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
+from proxy.core.errors import TidegateError
 from proxy.core.feed import FeedItem
-from proxy.core.ports import LearntHosts, Rows, SshKeys
+from proxy.core.identity import Resource
+from proxy.core.ports import LearntHosts, Rows, SshKeys, TargetCertificates
+from proxy.core.trials import Way
 from proxy.protocols.postgres.engine import PostgresEngines
+from proxy.protocols.postgres.trial import PostgresTrial
 from proxy.protocols.postgres.values import PostgresRows
 from proxy.protocols.ssh.engine import SshEngines
+from proxy.protocols.ssh.trial import SshTrial
 from proxy.protocols.tcp.engine import ALPN, TcpEngine
+from proxy.protocols.tcp.trial import TcpTrial
 from proxy.recording.statements import NoRows
+from proxy.sessions.dialling import Reached
 from proxy.sessions.services import Engine, Front, Services
+from proxy.sessions.transport import Stream
 
 
 def _nothing(*_: object) -> None:
@@ -63,3 +72,25 @@ def served(
 def rows() -> Mapping[str, Rows]:
     """Protocol -> how its raw recorded values are decoded, for the API and replay."""
     return {"postgres": PostgresRows(), "ssh": NoRows(), "tcp": NoRows()}
+
+
+class Trial(Protocol):
+    """How one protocol finds out whether its targets can be entered."""
+
+    def ways(self, resource: Resource) -> tuple[Way, ...]:
+        """All that are to be tried, in the order of the configuration."""
+        ...
+
+    async def enter(self, stream: Stream, reached: Reached, resource: Resource, way: Way) -> str:
+        """Log in on a fresh connection, by the code of sessions, and say goodbye; what is to be known besides. The
+        caller bounds the time and closes the stream. Raises as a session would."""
+        ...
+
+    def words(self, error: TidegateError, resource: Resource, way: Way) -> tuple[str, str]:
+        """For an admin: what is wrong, and what to do next."""
+        ...
+
+
+def trials(loop: asyncio.AbstractEventLoop, issuer: TargetCertificates, hosts: LearntHosts) -> Mapping[str, Trial]:
+    """Protocol -> how its targets are tried."""
+    return {"postgres": PostgresTrial(loop), "ssh": SshTrial(loop, issuer, hosts), "tcp": TcpTrial()}

@@ -2,6 +2,7 @@
 their own; knows no protocol."""
 
 import asyncio
+import os
 import socket
 from typing import NamedTuple
 
@@ -36,10 +37,16 @@ async def connect(
             async with asyncio.timeout(patience):
                 sock, ip = await _connected(loop, host, port, patience)
         except (OSError, TimeoutError) as error:
-            problems.append(f"{host}:{port}: {str(error) or 'timed out'}")
+            problems.append(f"{host}:{port}: {_what(error)}")
         else:
             return Stream(loop, sock), Reached(host, port, ip)
     raise Unreachable("the target does not answer", detail="; ".join(problems))
+
+
+def _what(error: OSError) -> str:
+    """The system's own words: asyncio's hide them behind a number."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error) or "timed out"
 
 
 async def _connected(

@@ -236,6 +236,18 @@ class Kernel:
         """Stop accepting, wait for the grace, cut what is left (SIGTERM)."""
         self._stopping.set()
 
+    def drain(self, left: float) -> None:
+        """Take nobody new, and in ``left`` seconds cut who is still here. May be said again with another time; the
+        process stays until it is stopped."""
+        if self._doors:
+            self._services.log.info("draining", seconds=round(left))
+            for door in self._doors:
+                self._accept(door)  # whose connection stands already would be reset
+            self._close_listeners()
+        if left <= 0:
+            for session in list(self._sessions):
+                session.end(EndReason.SHUTDOWN)
+
     def _close_listeners(self) -> None:
         for door in self._doors:
             self._services.loop.remove_reader(door.sock.fileno())

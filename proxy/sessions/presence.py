@@ -30,11 +30,14 @@ LISTENED = 3.0
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a sign of life told us: how far the store's clock is ahead, whether the store still knew us, and whether
-    somebody else was there under our name."""
+    somebody else was there under our name; ``now`` by the store's clock, and until when we are to drain (0.0: we
+    serve)."""
 
     skew: float
     known: bool
     twin: bool
+    now: float
+    drains: float
 
 
 class Presence:
@@ -58,6 +61,8 @@ class Presence:
         self._digest = digest
         self._log = log
         self._synchronous = True
+        self._drains = 0.0
+        self._drains_in: float | None = None
         self._twin_until = float("-inf")
 
     @property
@@ -68,6 +73,12 @@ class Presence:
     def may_admit(self) -> bool:
         """Whether this node hears of revocations, knows what time it is, and is the only one of its name."""
         return self._synchronous and self.alone and self._watch.fresh()
+
+    @property
+    def drains_in(self) -> float | None:
+        """Seconds until those who are left are to be cut, as of the last sign of life; None while nobody said that
+        this node should take nobody new."""
+        return self._drains_in
 
     async def claim(self, before: float) -> None:
         """See that the name is free: nobody beats under it, or who did was our own life ``before`` (when it was
@@ -141,20 +152,26 @@ class Presence:
     def _beat(self, writer: Writer) -> Heard:
         own = self._own(writer)
         twin = own is not None and own.started != self._started
-        heard = Heard(skew=writer.now() - self._clock.now(), known=own is not None, twin=twin)
+        # Kept where the row is gone meanwhile: the listeners are closed for this process's life.
+        drains = own.drains if own is not None and not twin and own.drains else self._drains
+        now = writer.now()
+        heard = Heard(now - self._clock.now(), own is not None, twin, now, drains)
         writer.put_node(
             Node(
                 id=self._node,
                 host=self._node.rpartition("-")[0],
                 started=self._started,
-                heartbeat=writer.now(),
+                heartbeat=now,
                 feed_seen=self._watch.position,
                 digest=self._digest(),
+                drains=drains,
             )
         )
         return heard
 
     def _judge(self, heard: Heard) -> None:
+        self._drains = heard.drains
+        self._drains_in = heard.drains - heard.now if heard.drains else None
         self._synchronous = abs(heard.skew) <= SKEW
         if not self._synchronous:
             self._log.error("clock differs from the store's: admitting nobody", seconds=round(heard.skew, 1))

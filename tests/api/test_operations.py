@@ -109,6 +109,42 @@ async def test_nodes(world: ApiWorld) -> None:
     assert {each["id"]: each["fresh"] for each in again} == {"node-1": True, "node-2": False}
 
 
+async def test_nodes_are_drained_by_name_or_host(world: ApiWorld) -> None:
+    for node, host in (("a-0", "a"), ("a-1", "a"), ("b-0", "b")):
+        await world.node(node, host=host)
+
+    async def drained(**asked: object) -> dict[str, str]:
+        answer = await world.call("dave", "POST", "/v1/nodes/drain", asked)
+        assert answer.status_code == 200, answer.text
+        return {each["id"]: each["drains"] for each in answer.json()["items"]}
+
+    assert set(await drained(node="a")) == {"a-0", "a-1"}
+    first = await drained(node="b-0", duration="1h")
+    assert (await drained(node="b-0", duration="2h"))["b-0"] > first["b-0"]
+    told = [row for row in world.store.state.trail if row.kind == "drain_ordered"]
+    assert sorted((row.actor, row.body["node"]) for row in told) == [
+        ("dave", "a-0"), ("dave", "a-1"), ("dave", "b-0"), ("dave", "b-0"),
+    ]  # fmt: skip
+    assert (await world.call("dave", "POST", "/v1/nodes/drain", {"node": "c"})).status_code == 404
+    several = await world.call("dave", "POST", "/v1/nodes/drain")
+    assert (several.status_code, "a, b" in several.json()["hint"]) == (409, True)
+
+
+async def test_an_only_host_needs_no_name_and_is_not_ready_then(world: ApiWorld) -> None:
+    await world.node("a-0", host="a")
+    await world.node("a-1", host="a")
+    facts = replace(world.services.facts(), machine="a")
+    world.api.state.services = replace(world.services, facts=lambda: facts)
+    await world.call("dave", "POST", "/v1/nodes/drain", {"node": "a-1"})
+    assert await why(world) == (200, [])
+    answer = await world.call("dave", "POST", "/v1/nodes/drain")
+    assert {each["id"] for each in answer.json()["items"]} == {"a-0", "a-1"}
+    drained = ["no node that serves sessions is alive", "the nodes of this machine are being drained"]
+    assert await why(world) == (503, drained)
+    await world.node("b-0", host="b")
+    assert await why(world) == (503, drained[1:])
+
+
 async def test_reload_and_rotate_ring(world: ApiWorld) -> None:
     told = (await world.call("dave", "POST", "/v1/config/reload")).json()
     assert told == {"digest": "new", "changed": ["policies[0].accounts"], "restart": ["listeners"]}

@@ -77,6 +77,7 @@ LINES = [
         "resource",
     ),
     Line("POST", "/v1/revocations", (401, 403, 403, 403, 403, 200), {"scope": "all", **WHY}, "all"),
+    Line("POST", "/v1/nodes/drain", (401, 403, 403, 403, 403, 200), {"node": "node-1"}),
     Line("POST", "/v1/revocations", (401, 403, 403, 403, 403, 200), {"scope": "all", "dry_run": True}, "dry run"),
     Line("GET", "/v1/revocations/1", (401, 404, 404, 404, 404, 404), None, "none yet"),
     Line("GET", "/v1/locks", (401, 200, 200, 200, 200, 200)),

@@ -218,6 +218,18 @@ def test_looking(tidegate: Shell, world: ApiWorld) -> None:
     assert "readonly" in tidegate("alice", "resources").out
 
 
+def test_a_node_is_drained(tidegate: Shell, world: ApiWorld) -> None:
+    assert tidegate("dave", "drain").code == 1
+    asyncio.run(world.lived())
+    assert tidegate("alice", "drain").code == 3
+    assert tidegate("dave", "drain", "--for", "banana").code == 2
+    done = tidegate("dave", "drain", "node-1", "--for", "10m")
+    assert (done.code, "node-1" in done.out, "sessions --live" in done.err) == (0, True, True)
+    assert "DRAINS UNTIL" in tidegate("dave", "nodes").out
+    (node,) = tidegate("dave", "nodes", "--json").json["items"]
+    assert node["drains"] is not None
+
+
 def test_a_trail_that_is_not_whole_is_1(tidegate: Shell, world: ApiWorld) -> None:
     from dataclasses import replace
 

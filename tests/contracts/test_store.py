@@ -397,7 +397,7 @@ async def test_sessions_are_paged_and_filtered(store: Store) -> None:
 async def test_nodes_come_and_go(store: Store) -> None:
     old, new = (Node(f"node-{n}", "host", T0 + n, T0 + 9, 2**40, "digest") for n in (1, 2))
     await store.commit(all_of(lambda w: w.put_node(old), lambda w: w.put_node(new)))
-    beaten = dataclasses.replace(old, heartbeat=T0 + 10)
+    beaten = dataclasses.replace(old, heartbeat=T0 + 10, drains=T0 + 60)
     await store.commit(lambda w: w.put_node(beaten))
     assert await store.read(lambda r: r.nodes()) == [new, beaten]
     await store.commit(lambda w: w.remove_node("node-2"))

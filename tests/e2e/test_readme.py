@@ -34,6 +34,7 @@ MASKS = {
     r"\b(sess|request|grant)-[0-9a-z]{26}\b": r"\1-ID",
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+Z)?": "TIME",
     r"\b\d+(\.\d+)? ms\b": "N ms",
+    r"\b127\.0\.0\.1:\d+": "ADDRESS",
     r"\b\d+ (rows|signed heads)|\brow \d+": "N",
     r"^\d+ +TIME": "N TIME",
     r"\"feed_position\":\d+": "N",

@@ -441,6 +441,26 @@ async def test_shutdown_cuts_what_does_not_end_by_itself() -> None:
         assert (await world.ended()).end_reason is EndReason.SHUTDOWN
 
 
+async def test_who_drains_takes_nobody_new_and_cuts_nobody_before_the_time(world: World) -> None:
+    async with connected(world) as client:
+        waiting = await asyncio.open_connection("127.0.0.1", world.port)  # not accepted yet, and not lost
+        world.kernel.drain(30.0)
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", world.port)
+        late = Client(*waiting)
+        await late.say("good")
+        assert (await late.hear()).startswith("OK")
+        world.kernel.drain(20.0)
+        await client.say("still here")
+        assert await client.hear() == "still here"
+        world.kernel.drain(0.0)
+        assert (await client.hear()).startswith("FATAL shutdown")
+        assert (await late.hear()).startswith("FATAL shutdown")
+        late.writer.close()
+    assert {each.end_reason for each in await world.sessions()} <= {EndReason.SHUTDOWN, None}
+    assert (await world.ended()).end_reason is EndReason.SHUTDOWN
+
+
 async def test_many_at_once_are_all_cut(world: World) -> None:
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(world)) for _ in range(50)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.access.drains import drain
 from proxy.core.errors import Unavailable
 from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Node, Page
@@ -187,6 +188,29 @@ async def test_a_node_that_was_taken_for_lost_cuts_what_it_still_has(cluster: Cl
     assert set(cluster.store.state.nodes) == {"node-1"}
     await here.beat()
     assert len(session.reasons) == 1
+
+
+async def test_a_node_hears_that_it_is_to_drain_and_forgets_it_with_its_life(cluster: Cluster) -> None:
+    here, _ = presence(cluster)
+    await here.arrive("0")
+    assert here.drains_in is None
+    await drain(cluster.store, "dave", "", 600.0)
+    assert here.drains_in is None
+    await here.beat()
+    assert here.drains_in == 600.0
+    cluster.clock.advance(100)
+    await here.beat()
+    assert here.drains_in == 500.0
+    await drain(cluster.store, "dave", "node-1", 1.0)
+    await here.beat()
+    assert here.drains_in == 1.0
+    cluster.store.state.nodes.clear()  # taken for lost: its listeners are closed all the same
+    await here.beat()
+    assert cluster.store.state.nodes["node-1"].drains > 0
+    cluster.clock.advance(1)
+    again, _ = presence(cluster)
+    await again.arrive("0")
+    assert (again.drains_in, cluster.store.state.nodes["node-1"].drains) == (None, 0.0)
 
 
 @pytest.mark.parametrize("seconds", [SKEW + 1, -SKEW - 1])

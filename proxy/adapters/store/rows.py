@@ -201,11 +201,12 @@ def node_values(node: Node) -> Values:
         "heartbeat": node.heartbeat,
         "feed_seen": node.feed_seen,
         "digest": node.digest,
+        "drains": node.drains,
     }
 
 
 def to_node(row: Any) -> Node:
-    return Node(row.id, row.host, row.started, row.heartbeat, row.feed_seen, row.digest)
+    return Node(row.id, row.host, row.started, row.heartbeat, row.feed_seen, row.digest, row.drains)
 
 
 def feed_values(item: FeedItem) -> Values:

@@ -149,6 +149,7 @@ nodes = sa.Table(
     instant("heartbeat"),
     number("feed_seen"),
     word("digest"),
+    instant("drains"),
 )
 
 # One row, locked by every writer before anything else: it gives out the numbers of trail and feed, so that both are

@@ -5,10 +5,20 @@ import asyncio
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from proxy.access.drains import drain
 from proxy.api.callers import Admin, Given, ReadsAll, Scraper
 from proxy.api.readiness import NodesFacts, look, reasons
 from proxy.api.routes.ssh import shown
-from proxy.api.shapes.operations import KeyRotated, Ready, Reloaded, RotationAsked, TargetsRotationAsked
+from proxy.api.services import Services
+from proxy.api.shapes.operations import (
+    DRAIN,
+    DrainAsked,
+    KeyRotated,
+    Ready,
+    Reloaded,
+    RotationAsked,
+    TargetsRotationAsked,
+)
 from proxy.api.shapes.sessions import NodeShown
 from proxy.api.shapes.ssh import AuthoritiesShown
 from proxy.api.shapes.values import Paged
@@ -53,6 +63,19 @@ async def jwks(services: Given) -> JSONResponse:
 @router.get("/v1/nodes", summary="The workers that serve sessions")
 async def nodes(caller: ReadsAll, services: Given) -> Paged[NodeShown]:
     """One page."""
+    return await _shown(services)
+
+
+@router.post("/v1/nodes/drain", summary="Let nodes take nobody new, and cut nobody for a while")
+async def drain_nodes(caller: Admin, services: Given, asked: DrainAsked | None = None) -> Paged[NodeShown]:
+    """Within a second the node closes its listeners. Its sessions go on until they end, or until the time is over:
+    then they are cut with `shutdown`. It serves again when its process is started again."""
+    node, seconds = (asked.node, asked.duration) if asked else ("", DRAIN)
+    drained = await drain(services.store, caller.identity.name, node, seconds)
+    return await _shown(services, frozenset(each.id for each in drained))
+
+
+async def _shown(services: Services, only: frozenset[str] | None = None) -> Paged[NodeShown]:
     facts = await services.store.read(look)
     oldest = facts.store_now - services.facts().lease
     items = [
@@ -65,8 +88,10 @@ async def nodes(caller: ReadsAll, services: Given) -> Paged[NodeShown]:
             feed_seen=each.feed_seen,
             feed_behind=max(0, facts.position - each.feed_seen),
             digest=each.digest,
+            drains=each.drains or None,
         )
         for each in facts.nodes
+        if only is None or each.id in only
     ]
     return Paged[NodeShown](items=items)
 

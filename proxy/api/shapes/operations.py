@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from proxy.api.shapes.values import Asked, Instant, Shape
+from proxy.api.shapes.values import Asked, AskedDuration, Instant, Shape
 
 
 class TrailEvent(Shape):
@@ -64,6 +64,15 @@ class Reloaded(Shape):
     digest: str
     changed: list[str]
     restart: list[str] = Field(default_factory=list)
+
+
+DRAIN = 1800.0
+"""Seconds that who is there may stay, where nothing is said."""
+
+
+class DrainAsked(Asked):
+    node: str = Field("", max_length=128, description="a node, or a host with all its nodes; empty: the only host")
+    duration: AskedDuration = DRAIN
 
 
 class RotationAsked(Asked):

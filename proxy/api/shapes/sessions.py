@@ -125,3 +125,6 @@ class NodeShown(Shape):
     feed_seen: int
     feed_behind: int = Field(description="items of the feed it has not acted on")
     digest: str
+    drains: Instant | None = Field(
+        None, description="it takes nobody new, and then cuts who is left; null while it serves"
+    )

@@ -26,7 +26,7 @@ def check(
 ) -> None:
     """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is."""
     path = file or config
-    _loaded(path)
+    loaded(path)
     screen = screen_of(context)
     screen.show({"ok": True, "problems": []}, lambda: screen.line(f"{path} is good"))
 
@@ -59,9 +59,9 @@ def explain(
     from proxy.policy.decide import Ask, decide
     from proxy.policy.words import explain as explained
 
-    loaded = _loaded(config)
+    configured = loaded(config)
     try:
-        known = catalog(loaded)
+        known = catalog(configured)
     except Unavailable as error:
         raise Failed(str(error)) from None
     if user not in known.identities or resource not in known.resources:
@@ -76,7 +76,8 @@ def explain(
         raise typer.Exit(DENIED)
 
 
-def _loaded(path: Path) -> Config:
+def loaded(path: Path) -> Config:
+    """The configuration, or the command's end with all that is wrong with it."""
     try:
         return load(path, environ=os.environ)
     except ConfigProblems as found:

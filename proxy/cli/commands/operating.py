@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.client import logged_in
-from proxy.cli.commands.options import Json, screen_of
+from proxy.cli.commands.options import For, Json, checked_duration, screen_of
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
 
@@ -41,6 +41,29 @@ def reload(context: typer.Context, json: Json = False) -> None:
     screen.show(answer, lambda: screen.line(f"reloaded; changed: {changed}"))
     if answer["restart"]:
         screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
+
+
+def drain(
+    context: typer.Context,
+    node: Annotated[
+        str,
+        typer.Argument(metavar="[NODE]", help="A node, or a host with all its nodes; not needed for an only host."),
+    ] = "",
+    duration: For = "30m",
+    json: Json = False,
+) -> None:
+    """Take a node out of service without cutting anybody: nobody new gets in, who is there may stay for a while.
+
+    What is left when the time is over is cut. The process stays, idle, until it is stopped; a new one serves.
+    """
+    asked = {"node": node, "duration": checked_duration(duration)}
+    found = logged_in().post("/v1/nodes/drain", asked)["items"]
+    screen = screen_of(context)
+    screen.show(
+        {"items": found},
+        lambda: screen.table(found, {"id": "NODE", "host": "HOST", "drains": "DRAINS UNTIL"}, "there are no nodes"),
+    )
+    screen.note("next: watch them go with `tidegate sessions --live`, then stop the process")
 
 
 def rotate(

@@ -234,6 +234,7 @@ def nodes(context: typer.Context, json: Json = False) -> None:
         "heartbeat": "HEARTBEAT",
         "fresh": "ALIVE",
         "feed_behind": "BEHIND",
+        "drains": "DRAINS UNTIL",
     }
     screen = screen_of(context)
     screen.show({"items": found}, lambda: screen.table(found, headings, "there are no nodes"))

@@ -55,10 +55,7 @@ class Backend:
         address, role = self._backend.address, self._entry.user
         stream, _ = await connect(self._targets.loop, (address.again,), 1.0)
         try:
-            startup = messages.startup_packet(
-                {"user": entry.user, "database": database, "application_name": "tidegate control"}
-            )
-            await self._targets.login(stream, address, entry, startup)
+            await self._targets.login(stream, address, entry, startup_of(entry, database))
             terminated = False
             for attempt in range(int(VERIFY / LOOK)):
                 goes_on = lives.goes_on(await ask(stream, lives.look(life, role)), life)
@@ -73,6 +70,13 @@ class Backend:
             return ""
         finally:
             stream.close()
+
+
+def startup_of(control: Entry, database: str) -> bytes:
+    """How the gateway's own role begins."""
+    return messages.startup_packet(
+        {"user": control.user, "database": database, "application_name": "tidegate control"}
+    )
 
 
 async def life_of(logged_in: LoggedIn) -> Life | None:

@@ -1,5 +1,5 @@
 """Towards the target: TLS, log-in, cancel, and the proof that a backend has stopped. Async, but socket-free: it
-speaks through a kernel stream. Used by ``engine`` only.
+speaks through a kernel stream. Used by ``engine`` and ``trial``.
 
 Errors: ``Unreachable`` with a public text that names neither address nor credential; the detail has them both wrong
 and right for the operator, without the secret.
@@ -37,7 +37,17 @@ SALTED_KEPT = 1024
 PROTOCOL_VIOLATION = "08P01"
 
 
-class NotUnderstood(Unreachable):
+class NoTls(Unreachable):
+    """The target does not offer the TLS that its settings ask for."""
+
+
+class Refused(Unreachable):
+    """The target's own refusal, with its SQLSTATE."""
+
+    state = ""
+
+
+class NotUnderstood(Refused):
     """The target breaks on the log-in's own words: poolers do, on a protocol newer than they know."""
 
 
@@ -90,7 +100,7 @@ class Targets:
             return
         await stream.send(SSL_REQUEST)
         if await stream.read_exactly(1) != b"S":
-            raise Unreachable("the target does not offer TLS", detail=f"{address[0]}:{address[1]}")
+            raise NoTls("the target does not offer TLS", detail=f"{address[0]}:{address[1]}")
         name = entry.target.tls_server_name or address[0]
         await stream.start_tls(self._context(entry), server_side=False, server_name=name)
 
@@ -264,7 +274,7 @@ async def _sasl(stream: Stream, expected: int) -> bytes:
     return body[4:]
 
 
-def _refused(body: bytes) -> Unreachable:
+def _refused(body: bytes) -> Refused:
     """The server's own refusal: its SQLSTATE is for the client, its text only for the operator."""
     fields = {part[:1]: part[1:].decode("utf-8", "replace")[:500] for part in body.split(b"\0") if part}
     state = fields.get(b"C", "")
@@ -278,8 +288,10 @@ def _refused(body: bytes) -> Unreachable:
         "22023": "the target refuses a setting your client asked for",
     }.get(state, "the target refused the log-in")
     hint = "" if state in ("3D000", "53300", "57P03", "42704", "22023") else "tell the gateway's operator"
-    kind = NotUnderstood if state == PROTOCOL_VIOLATION else Unreachable
-    return kind(public, hint=hint, detail=f"{state}: {fields.get(b'M', '')}")
+    kind = NotUnderstood if state == PROTOCOL_VIOLATION else Refused
+    refused = kind(public, hint=hint, detail=f"{state}: {fields.get(b'M', '')}")
+    refused.state = state
+    return refused
 
 
 def _md5(user: str, password: str, salt: bytes) -> bytes:

@@ -19,7 +19,7 @@ from proxy.protocols.ssh.client_side import ClientSide, Shown, client_side
 from proxy.protocols.ssh.control import Processes
 from proxy.protocols.ssh.conversation import SshConversation
 from proxy.protocols.ssh.ledger import Ledger
-from proxy.protocols.ssh.upstream import PACKET, WINDOW, Secrets, TargetSide, log_in
+from proxy.protocols.ssh.upstream import PACKET, WINDOW, Secrets, TargetSide, entry_of, log_in
 from proxy.sessions.services import Front, Services
 from proxy.sessions.session import Session
 
@@ -120,7 +120,8 @@ class SshEngine:
         stream, reached = await session.dial(admission)
         target: TargetSide | None = None
         try:
-            target = await log_in(self._services.loop, stream, reached, admission, self._secrets)
+            own, hosts = self._secrets.own, self._secrets.hosts
+            target = await log_in(self._services.loop, stream, reached, entry_of(admission), own, hosts)
             version = str(client.line.get_extra_info("client_version", ""))
             recorder = await session.start(NAME, version.removeprefix("SSH-2.0-")[:100], header(admission))
             ledger = Ledger(recorder, admission.grant, self._services.settings.durable, session.broke)

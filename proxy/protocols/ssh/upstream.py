@@ -1,5 +1,5 @@
 """Towards the target: its host key is checked, the gateway logs in as the account, and the line is kept. Async;
-used by ``engine`` only.
+used by ``engine`` and ``trial``.
 
 Errors: ``Unreachable`` with a public text that names neither address nor credential.
 """
@@ -12,8 +12,9 @@ import asyncssh
 
 from proxy.core.access import Admission
 from proxy.core.errors import Unavailable, Unreachable
-from proxy.core.ports import LearntHosts, SshKeys
-from proxy.core.targets import SshCredential, SshLogin, SshTarget
+from proxy.core.identity import Account, Resource
+from proxy.core.ports import LearntHosts, SshKeys, TargetCertificates
+from proxy.core.targets import SshLogin, SshTarget
 from proxy.protocols.ssh import lines
 from proxy.protocols.ssh.lines import TargetLine
 from proxy.protocols.ssh.transport import StreamTransport
@@ -25,6 +26,30 @@ WINDOW = 2 * 1024 * 1024
 PACKET = 32 * 1024
 CERTIFICATE_LIFE = 300.0
 PLAIN = tuple(each for each in lines.SIGNATURES if not each.startswith("sk-"))
+
+
+class HostUnknown(Unreachable):
+    """The target shows a host key, or the certificate of an authority, that is not known."""
+
+
+class NotLetIn(Unreachable):
+    """The target refuses the account's credential."""
+
+
+class NothingInCommon(Unreachable):
+    """The target speaks SSH, but has no algorithm that the gateway takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How to enter a target: the resource's name and settings, the user's name, and the user's credential.
+    ``key_id``: for whom a certificate says that it was issued."""
+
+    resource: str
+    target: SshTarget
+    user: str
+    login: SshLogin
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +134,14 @@ class Watcher(asyncssh.SSHClient):
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         return self._trusted.first_time(key)
 
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self._trusted.shown = f"a certificate of {fingerprint(key)}"
+        return False
+
 
 class Trusted:
-    """Which host keys are the target's: those pinned, and with ``trust_first`` the one it showed first."""
+    """Which host keys are the target's: those pinned, and with ``trust_first`` the one it showed first. ``shown``:
+    what it showed and was not known."""
 
     def __init__(self, target: SshTarget, hosts: LearntHosts, resource: str) -> None:
         self._hosts = hosts
@@ -119,6 +149,7 @@ class Trusted:
         self._first = target.trust_first
         learnt = hosts.known(resource) if target.trust_first else ""
         self._learnt = learnt
+        self.shown = ""
         # A certificate says nothing where no authority is known: without one, only plain keys are asked for.
         self.algorithms: Any = PLAIN if target.trust_first and not learnt and not target.host_authorities else ()
         pinned = [*target.host_keys, *([learnt] if learnt else [])]
@@ -133,27 +164,49 @@ class Trusted:
 
     def first_time(self, key: asyncssh.SSHKey) -> bool:
         """Whether a key that is not known yet is believed, and from now on known."""
+        self.shown = fingerprint(key)
         if not self._first or self._learnt:
             return False
         self._learnt = key.export_public_key().decode().strip()
         return self._hosts.learn(self._resource, self._learnt) == self._learnt
 
 
-async def log_in(
-    loop: asyncio.AbstractEventLoop, stream: Stream, reached: Reached, admission: Admission, keys: "Secrets"
-) -> TargetSide:
-    """From a fresh connection to a target that let the account in."""
-    target, login = admission.resource.options, admission.account.credential
+def fingerprint(key: asyncssh.SSHKey) -> str:
+    """As ``ssh-keygen -l`` shows it, with the kind of key before it."""
+    return f"{key.get_algorithm()} {key.get_fingerprint()}"
+
+
+def entry_of(admission: Admission) -> Entry:
+    """How the gateway enters this admission's target."""
+    key_id = f"tidegate {admission.identity.name} {admission.session}"
+    return entry(admission.resource, admission.account, key_id)
+
+
+def entry(resource: Resource, account: Account, key_id: str) -> Entry:
+    """``Unavailable`` where they are none of SSH's."""
+    target, login = resource.options, account.credential
     if not isinstance(target, SshTarget) or not isinstance(login, SshLogin):
         raise Unavailable("this resource is not set up for SSH")
-    trusted = Trusted(target, keys.hosts, admission.resource.name)
-    credential = login.credential
+    return Entry(resource.name, target, account.name, login, key_id)
+
+
+async def log_in(
+    loop: asyncio.AbstractEventLoop,
+    stream: Stream,
+    reached: Reached,
+    how: Entry,
+    issuer: TargetCertificates,
+    hosts: LearntHosts,
+) -> TargetSide:
+    """From a fresh connection to a target that let the account in."""
+    trusted = Trusted(how.target, hosts, how.resource)
+    credential = how.login.credential
     password = credential.password.reveal() if credential.password else None
     watcher = Watcher(loop, password, trusted)
-    own = await asyncio.to_thread(_keys_of, credential, admission, keys.own, bool(login.allowance.forward))
+    own = await asyncio.to_thread(_keys_of, how, issuer)
     options = asyncssh.SSHClientConnectionOptions(
         host=reached.host, port=reached.port, server_host_key_algs=trusted.algorithms,
-        username=admission.account.name, known_hosts=trusted.known_hosts,
+        username=how.user, known_hosts=trusted.known_hosts,
         client_keys=own, client_factory=lambda: watcher, config=None, agent_path=None, agent_forwarding=False,
         password=None, gss_kex=False, gss_auth=False, host_based_auth=False,
         preferred_auth="publickey" if password is None else "password,keyboard-interactive",
@@ -167,16 +220,16 @@ async def log_in(
     try:
         await watcher.logged_in
     except (asyncssh.Error, OSError) as error:
-        raise _unreachable(error, reached) from None
-    return TargetSide(line, transport, watcher, admission.account.name, login.forced_command)
+        raise _unreachable(error, reached, trusted.shown) from None
+    return TargetSide(line, transport, watcher, how.user, how.login.forced_command)
 
 
-def _keys_of(credential: SshCredential, admission: Admission, keys: SshKeys, forwards: bool) -> Any:
+def _keys_of(how: Entry, issuer: TargetCertificates) -> Any:
     """What the gateway signs its log-in with. Reads a file: in a thread."""
+    credential, forwards = how.login.credential, bool(how.login.allowance.forward)
     if credential.issued:
-        principal = credential.principal or admission.account.name
-        key_id = f"tidegate {admission.identity.name} {admission.session}"
-        private, certificate = keys.issue_for_target(principal, key_id, CERTIFICATE_LIFE, forwarding=forwards)
+        principal = credential.principal or how.user
+        private, certificate = issuer.issue_for_target(principal, how.key_id, CERTIFICATE_LIFE, forwarding=forwards)
         return [(asyncssh.import_private_key(private), asyncssh.import_certificate(certificate))]
     if credential.key is None:
         return None
@@ -186,17 +239,16 @@ def _keys_of(credential: SshCredential, admission: Admission, keys: SshKeys, for
         raise Unavailable("the gateway's key for this account cannot be used", detail=str(error)) from None
 
 
-def _unreachable(error: Exception, reached: Reached) -> Unreachable:
+def _unreachable(error: Exception, reached: Reached, shown: str) -> Unreachable:
     """Whose fault it is, without what the client should not know."""
     detail = f"{reached.host}:{reached.port}: {error}"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return Unreachable(
+        detail += f"; it showed {shown}" if shown else ""
+        return HostUnknown(
             "the target's host key is not the one that is known", hint="tell the gateway's operator", detail=detail
         )
     if isinstance(error, asyncssh.PermissionDenied):
-        return Unreachable(
-            "the target does not let the gateway in", hint="tell the gateway's operator", detail=detail
-        )
+        return NotLetIn("the target does not let the gateway in", hint="tell the gateway's operator", detail=detail)
     if isinstance(error, asyncssh.KeyExchangeFailed):
-        return Unreachable("the target and the gateway have no cipher in common", detail=detail)
+        return NothingInCommon("the target and the gateway have no cipher in common", detail=detail)
     return Unreachable("the target closed the connection during log-in", detail=detail)
