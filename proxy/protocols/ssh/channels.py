@@ -219,11 +219,11 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
             self.target.close()
 
     def stop(self) -> None:
-        """As ``hang_up``; the channel of a command stays open for ``kill``. A terminal's is closed, which hangs up
-        on all that runs there."""
+        """As ``hang_up``; the channel of a command that runs stays open for ``kill``. A terminal's is closed, which
+        hangs up on all that runs there, and so is one on which the command may still have to be asked for."""
         if self._tell_to_hang_up():
             self.target.forget_unsent()
-            if self.taken is None or self.terminal is not None:
+            if self.taken is None or self.terminal is not None or self.opening:
                 self.target.close()
             else:
                 self.target.write_eof()

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from proxy.core.records import Outcome, StatementFinished, StatementStarted
 from proxy.core.states import EndReason
+from proxy.protocols.ssh.channels import TargetEnd
 from proxy.protocols.ssh.conversation import SshConversation
 from proxy.protocols.ssh.lines import ClientChannel
 from tests.contracts.test_engines import World, until, world
@@ -70,6 +71,27 @@ async def test_a_cut_waits_for_it_and_stops_what_it_began(world: World) -> None:
     assert record.receipt.verified
     assert outcomes(world) == [Outcome.CUT]
     assert [each for each in logs if each["log_level"] == "error"] == []
+
+
+async def test_a_cut_before_the_command_is_asked_for_lets_nothing_begin(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target has opened the channel, and waits to hear what to run on it."""
+    made = TargetEnd.connection_made
+
+    def open_and_cut(end: TargetEnd, channel: Any) -> None:
+        made(end, channel)
+        (session,) = world.services.registry
+        session.end(EndReason.GRANT_REVOKED, "by dave")
+        session.relaying.freeze(None)
+        session.relaying.stop()
+
+    monkeypatch.setattr(TargetEnd, "connection_made", open_and_cut)
+    async with client(world) as line:
+        with pytest.raises((asyncssh.Error, OSError)):
+            await line.run("slow")
+    await world.ended()
+    assert world.peer.ran == []
 
 
 async def test_a_target_that_is_lost_as_it_answers_is_no_error_of_ours(
