@@ -115,17 +115,21 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         await self.ledger.on_disk()
         if self.late():
             return
-        self.opening = True
+        self.opened.clear()
         try:
             target = await self.talk.target.line.session(lambda: TargetEnd(self), **wanted, env=self._environment)
         except (asyncssh.Error, OSError) as error:
-            self._refuse(Outcome.FAILED, f"the target refused it: {getattr(error, 'reason', '') or 'closed'}")
+            outcome = Outcome.CUT if self.talk.cut else Outcome.FAILED
+            self._refuse(outcome, f"the target refused it: {getattr(error, 'reason', '') or 'closed'}")
             return
         finally:
-            self.opening = False
+            self.opened.set()
         if self.target is None:  # it has been closed again already
             return
-        if self.client_gone or self.late():  # meanwhile: nobody hears the answer
+        if self.late():  # meanwhile: nobody hears the answer
+            self.stop()
+            return
+        if self.client_gone:
             self.hang_up()
             return
         self.client.answer(True)
@@ -215,34 +219,39 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
     def hang_up(self) -> None:
         """HUP, as a terminal that goes away would; sftp ends with its input. How it ended is still told after the
         channel is closed on our side (OpenSSH does so)."""
-        if self._tell_to_hang_up():
+        if self._hangs_up():
+            self.signal("HUP")
             self.target.close()
 
     def stop(self) -> None:
-        """As ``hang_up``; the channel of a command that runs stays open for ``kill``. A terminal's is closed, which
-        hangs up on all that runs there, and so is one on which the command may still have to be asked for."""
-        if self._tell_to_hang_up():
+        """As ``hang_up``; the channel of a command stays open for ``signal`` and ``kill``. A terminal's is closed,
+        which hangs up on all that runs there. What is still being opened is stopped when it is there."""
+        if self.opening:
+            if self.target is not None:
+                self.target.given_up = True
+        elif self._hangs_up():
             self.target.forget_unsent()
-            if self.taken is None or self.terminal is not None or self.opening:
+            self.signal("HUP")
+            if self.taken is None or self.terminal is not None:
                 self.target.close()
             else:
                 self.target.write_eof()
                 self.target.resume_reading()  # its end comes behind what was not read
 
+    def signal(self, name: str) -> None:
+        if self.target is not None and self.target.may_ask and self._signals and self.exit is None:
+            self.taken = self.target.signal(name)
+
     def kill(self) -> None:
-        if self.target is not None and not self.target.is_closing():
-            if self.taken is not None:
-                self.target.signal("KILL")
+        self.signal("KILL")
+        if self.target is not None and not self.opening:
             self.target.close()
 
-    def _tell_to_hang_up(self) -> bool:
-        """Whether there is still something to tell."""
-        if self.target is None or self._hung_up:
-            return False
-        self._hung_up = True
-        if self._signals and self.exit is None:
-            self.taken = self.target.signal("HUP")
-        return True
+    def _hangs_up(self) -> bool:
+        """Whether it has to be told so: once."""
+        due = self.target is not None and not self._hung_up
+        self._hung_up = self._hung_up or due
+        return due
 
 
 class TargetEnd(asyncssh.SSHClientSession[bytes]):
@@ -253,6 +262,7 @@ class TargetEnd(asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: Any) -> None:
         self._pair.target = chan
+        chan.given_up = self._pair.late()
 
     def session_started(self) -> None:
         """Not read before the client has heard that it began."""

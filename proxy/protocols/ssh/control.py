@@ -23,6 +23,7 @@ from proxy.protocols.ssh.conversation import SshConversation
 
 ANSWERED = 1.0
 """Seconds for the target to say whether it has delivered a signal."""
+AGAIN = 4
 PROMPT = 0.05
 """Seconds in which the end of what a signal ends is told."""
 HANG_UP = 0.4
@@ -58,7 +59,9 @@ class Processes:
         """HUP, and KILL for what is left after that."""
         conversation = self._conversation
         conversation.stop()
-        taken = await self._taken()
+        await self._opened()
+        conversation.stop()
+        taken = await self._hung_up()
         if await conversation.quiet(PROMPT) or (taken and await conversation.quiet(HANG_UP)):
             return
         if taken:
@@ -68,6 +71,25 @@ class Processes:
         if self._may_tell(taken):
             await self._tell()
         self._kill()
+
+    async def _opened(self) -> None:
+        """What is being opened is there, or is not to be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWERED):
+                for each in list(self._conversation.pairs):
+                    await each.opened.wait()
+
+    async def _hung_up(self) -> bool:
+        """Whether a HUP was delivered. A process that has just begun is not the leader of its group yet, to whom
+        OpenSSH sends it: then it is said again."""
+        taken = await self._taken()
+        for _ in range(AGAIN if self._conversation.target.user != ROOT else 0):
+            if taken or await self._conversation.quiet(PROMPT):
+                break
+            for each in list(self._conversation.pairs):
+                each.signal("HUP")
+            taken = await self._taken()
+        return taken
 
     async def _taken(self) -> bool:
         """Whether the target has delivered a signal, by its answers."""

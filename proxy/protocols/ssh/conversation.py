@@ -51,6 +51,7 @@ class SshConversation:
         self.target_gone = False
         self.muted = False
         self.cut = False
+        self._told = False
         self._words = "the target closed the connection"
         self._session = session
         self._client = client
@@ -113,13 +114,14 @@ class SshConversation:
             if isinstance(each, SessionPair) and not each.client_gone:
                 each.say(words)
                 each.client.exit(REFUSED)
+                self._told = True
         self._client.line.hurry()
         self._client.transport.flush()
 
     async def whole(self, patience: float) -> None:
         """The goodbye to the connection. A moment after those on its channels: a client that reads both at once
         ends before it shows them."""
-        if self.cut:
+        if self._told:
             await asyncio.sleep(min(SHOWN, patience))
         self._client.disconnect(self._words)
         self.mute()

@@ -56,6 +56,9 @@ DEFERRED_MOST = 1000
 """Packets that wait for a key exchange to end."""
 
 
+STARTS = (b"shell", b"exec", b"subsystem")
+
+
 class Quiet:
     """Mixed into both connections: no empty IGNORE packets, and an end to what waits. ``full``: data had better
     wait. ``hurried``: it waits no more, since the end is near."""
@@ -259,11 +262,24 @@ class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
 
 
 class ClientChannel(Swift, asyncssh.SSHClientChannel[bytes]):
-    """A session channel of the target."""
+    """A session channel of the target. ``given_up``: whatever was to start on it is not wanted any more."""
+
+    given_up = False
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether requests may be sent: after the end of input too, until it is closed."""
+        return self._send_chan is not None and self._send_state not in {"close_pending", "closed"}
 
     def end_of_write(self) -> None:
         """Say that nobody reads any more, so that the command gets SIGPIPE."""
         self._send_request(b"eow@openssh.com")
+
+    async def _make_request(self, request: bytes, *args: bytes) -> bool | None:
+        """Nothing is started any more on a channel that was given up while it was being opened."""
+        if self.given_up and request in STARTS:
+            return False
+        return await super()._make_request(request, *args)
 
     def forget_unsent(self) -> None:
         """What waits for the target's window is not sent any more."""

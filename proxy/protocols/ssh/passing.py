@@ -6,6 +6,7 @@ Nothing of either side is passed on before it is recorded, and nothing any more 
 callback is guarded: an exception there would end the connection without a word in the record.
 """
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from enum import IntFlag
 from typing import Any, Protocol
@@ -63,7 +64,8 @@ class Pair:
         self.ledger = talk.ledger
         self.client = client
         self.target: Any = None
-        self.opening = False
+        self.opened = asyncio.Event()
+        self.opened.set()
         self.seq = 0
         self.client_gone = False
         self.said_all: set[Side] = set()
@@ -129,6 +131,10 @@ class Pair:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
+    @property
+    def opening(self) -> bool:
+        return not self.opened.is_set()
+
     def running(self) -> bool:
         return self.target is not None or self.opening
 
@@ -168,6 +174,9 @@ class Pair:
     def stop(self) -> None:
         """The same because the session is cut: what the client said, but was not passed on, is not either."""
         self.hang_up()
+
+    def signal(self, name: str) -> None:
+        """Send it to what runs here, if anything does."""
 
     def kill(self) -> None:
         """For what did not stop."""
