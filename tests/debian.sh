@@ -1,6 +1,6 @@
 # Installs Debian's packages for tests/run, which reads this file, and leaves the machine otherwise as it was.
 #
-# What is installed already is not upgraded. What comes is not started now (RUNLEVEL=1: see invoke-rc.d(8)), nor at the
+# What is installed already is not upgraded, but where something new needs that. What comes is not started now (RUNLEVEL=1: see invoke-rc.d(8)), nor at the
 # next boot: packages enable their services as they are installed, and nobody who runs tests has asked for an sshd.
 
 install_packages() {
