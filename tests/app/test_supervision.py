@@ -29,8 +29,11 @@ CHILD = """
 import pathlib, signal, sys, time
 folder = pathlib.Path({folder!r})
 def say(word):
+    # A handler that ends the process would cut short what another is saying.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM])
     with (folder / "said").open("a") as file:
         file.write({role!r} + " " + word + "\\n")
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 def stop(*_):
     say("stops")
     time.sleep({takes})
