@@ -15,14 +15,6 @@ def reason(text: str) -> str:
     return line
 
 
-def required(text: str) -> str:
-    """The same, where a reason must be given."""
-    line = reason(text)
-    if not line:
-        raise PeerError("a reason must be given")
-    return line
-
-
 def shown(text: str, longest: int = 63) -> str:
     """What a stranger sent, fit for the trail: bounded, and without control characters."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:longest])

@@ -2,9 +2,9 @@
 
 A process is told to hang up on its own channel, as if its terminal had gone, and the target is asked whether it has
 delivered that. Where it has, KILL can follow by the same way. OpenSSH does not for root, nor for a command that it
-forces; for root the gateway then tells the target's kernel itself, by a command of its own on the same connection:
-whatever runs beside that command under the same server process is this session's. What has left its process group
-(``setsid``) is beyond it.
+forces. For root, and where signals were not enough, the gateway then tells the target's kernel itself, by a command
+of its own on the same connection: whatever runs beside that command under the same server process is this
+session's. What has left its process group (``setsid``) is beyond it.
 
 That command must do no harm. It is not sent where the host runs one command for the account whatever is asked for:
 that would run again. It does nothing where its own parent is not a server's process for one connection: where that
@@ -24,6 +24,7 @@ from proxy.protocols.ssh.conversation import SshConversation
 ANSWERED = 1.0
 """Seconds for the target to say whether it has delivered a signal."""
 AGAIN = 4
+"""Times that HUP is said once more where it was not delivered."""
 PROMPT = 0.05
 """Seconds in which the end of what a signal ends is told."""
 HANG_UP = 0.4
@@ -31,6 +32,7 @@ HANG_UP = 0.4
 ERRAND = 1.0
 """Seconds that command may take."""
 ROOT = "root"
+"""For whom OpenSSH delivers no signals."""
 LAST = 1.0
 """Seconds until the target should have told the end of what was killed."""
 CONNECTIONS = ("sshd", "sshd-session", "dropbear")
