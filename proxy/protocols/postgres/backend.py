@@ -3,8 +3,8 @@ is. Pure; called by ``inspector``. This is the inner loop for results: nothing i
 
 Source: PostgreSQL manual, "Message Formats" and "Error and Notice Message Fields". Lengths are bounded as libpq
 bounds them. Only three things are not passed on: the server's error for a message that was refused (ours stands in
-its place); a BackendKeyData, which would tell the target's own cancel key; and whatever follows FATAL or PANIC, after
-which a server says nothing: the conversation is over then. Types that are not known pass.
+its place); a BackendKeyData, which would tell the target's own cancel key; and whatever follows FATAL or PANIC,
+after which a server says nothing: the conversation is over then. Types that are not known pass.
 """
 
 import struct
