@@ -1,6 +1,7 @@
 """What an operator writes: one TOML file, its schema, loading and checking. Imports nothing of ``proxy``.
 
-    problems       what is wrong, as values, all at once      values        durations, sizes, addresses, names
+    problems       what is wrong, as values, all at once      values        sizes, addresses, networks, names
+    durations      10m, 1h30m; needs no pydantic              suggestions   what was meant where a word is wrong
     settings       how a setting is declared, with its reload references    env: and file: secrets, and Secret
     runtime        [gateway] [store] [recordings] [tokens]    listeners     [[listeners]] and server TLS
                    [limits] [api]                             resources     [[resources]]: what one is, by protocol
