@@ -84,6 +84,13 @@ def line_of_text(value: str) -> str:
     return value
 
 
+def file_pattern(value: str) -> str:
+    """A path, or a pattern of paths (``*``, ``?``, ``[…]``)."""
+    if not value or not value.isprintable():
+        raise ValueError('should be a path or a pattern of paths, such as "policies/*.toml"')
+    return value
+
+
 def protocol(value: str) -> str:
     """The name of a protocol this version serves."""
     if value in PROTOCOLS:
@@ -191,6 +198,10 @@ HostName = Annotated[str, AfterValidator(host_name)]
 ProtocolName = Annotated[str, AfterValidator(protocol), WithJsonSchema({"type": "string", "enum": list(PROTOCOLS)})]
 Line = Annotated[str, AfterValidator(line_of_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...])]
+FilePatterns = Annotated[
+    tuple[Annotated[str, AfterValidator(file_pattern)], ...],
+    BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...]),
+]
 Addresses = Annotated[
     tuple[Address, ...], BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...])
 ]

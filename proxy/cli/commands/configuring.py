@@ -91,7 +91,7 @@ def loaded(path: Path) -> "Config":
     except ConfigProblems as found:
         fields = [
             {
-                "place": f"{path}:{each.line}" if each.line else str(path),
+                "place": found.place(each),
                 "path": each.path,
                 "line": each.line,
                 "problem": each.message,
