@@ -68,8 +68,9 @@ class AdmissionFacts:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on. ``drains``: it
-    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves. ``speaks``:
-    the stored words it knows, see ``core.vocabulary``."""
+    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves. ``refuses``:
+    the grounds on which it admits nobody now, in words. ``speaks``: the stored words it knows, see
+    ``core.vocabulary``."""
 
     id: str
     host: str
@@ -78,6 +79,7 @@ class Node:
     feed_seen: int
     digest: str
     drains: float = 0.0
+    refuses: tuple[str, ...] = ()
     speaks: frozenset[str] = frozenset()
 
 

@@ -18,7 +18,7 @@ HEARD = 60.0
 """Seconds since its last sign of life for which a worker counts as live: far longer than the lease after which it
 has cut everything, so that one that hangs and comes back is counted too."""
 
-VOCABULARY: frozenset[str] = frozenset({*(f"feed:{kind}" for kind in FeedKind), "seal-2"})
+VOCABULARY: frozenset[str] = frozenset({*(f"feed:{kind}" for kind in FeedKind), "seal-2", "trail-2"})
 """``feed:KIND`` for each kind of the feed, and the names of other things that are stored in a new form."""
 
 

@@ -210,6 +210,7 @@ def node_values(node: Node) -> Values:
         "feed_seen": node.feed_seen,
         "digest": node.digest,
         "drains": node.drains,
+        "refuses": text(node.refuses),
         "speaks": text(node.speaks),
     }
 
@@ -223,6 +224,7 @@ def to_node(row: Any) -> Node:
         feed_seen=row.feed_seen,
         digest=row.digest,
         drains=row.drains,
+        refuses=tuple(json.loads(row.refuses or "[]")),
         speaks=frozenset(json.loads(row.speaks)),
     )
 
@@ -268,6 +270,9 @@ def trail_values(row: TrailRow) -> Values:
         "body": _encode(row.body),  # plain already, see Event.body
         "previous": row.previous,
         "digest": row.digest,
+        "format": row.format,
+        "body_digest": row.body_digest or None,
+        "salt": row.salt or None,
     }
     values |= dict.fromkeys(SUBJECTS.values())
     return values | {SUBJECTS[name]: value for name, value in row.subjects.items()}
@@ -283,15 +288,31 @@ def to_trail_row(row: Any) -> TrailRow:
         kind=row.kind,
         actor=row.actor,
         subjects=found,
-        body=json.loads(row.body),
+        body=_said(row.body),
         previous=row.previous,
         digest=row.digest,
+        format=1 if row.format is None else row.format,
+        body_digest=row.body_digest or "",
+        salt=row.salt or "",
     )
 
 
+def _said(body: str) -> Mapping[str, Any]:
+    """What a row of the trail says; nothing where it was erased. Text that is no JSON object was put there by
+    somebody else: it is given as it is, for the chain to find."""
+    if not body:
+        return {}
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    return said if isinstance(said, dict) else {"unreadable": body}
+
+
 def trail_head_values(head: TrailHead) -> Values:
-    return {"seq": head.seq, "digest": head.digest, "at": head.at, "kid": head.kid, "signature": head.signature}
+    names = ("seq", "digest", "at", "kid", "signature", "origin")
+    return {name: getattr(head, name) for name in names}
 
 
 def to_trail_head(row: Any) -> TrailHead:
-    return TrailHead(row.seq, row.digest, row.at, row.kid, row.signature)
+    return TrailHead(row.seq, row.digest, row.at, row.kid, row.signature, row.origin)

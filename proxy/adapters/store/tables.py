@@ -153,6 +153,7 @@ nodes = sa.Table(
     number("feed_seen"),
     word("digest"),
     instant("drains"),
+    word("refuses"),
     word("speaks"),
 )
 
@@ -188,6 +189,9 @@ trail = sa.Table(
     word("body"),
     word("previous"),
     word("digest"),
+    sa.Column("format", Seq, nullable=True),  # none: 1
+    word("body_digest", null=True),
+    word("salt", null=True),
     sa.Index("trail_kind", "kind", "seq"),
     sa.Index("trail_actor", "actor", "seq"),
     sa.Index("trail_request", "request_id", "seq"),
@@ -206,6 +210,7 @@ trail_heads = sa.Table(
     instant("at"),
     word("kid"),
     word("signature"),
+    number("origin"),
 )
 
 feed = sa.Table(

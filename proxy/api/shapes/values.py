@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gateway_config.values import duration
+from gateway_config.durations import duration
 from proxy.core.words import StoredWord
 
 T = TypeVar("T")
