@@ -31,7 +31,7 @@ class Deadline:
 
     def move(self, ends: float) -> None:
         """Another end, by the same two clocks."""
-        self.close()
+        self._silence()
         self.ends = ends
         self._alarm = self._loop.call_later(min(self.left(), LOOK_MOST), self._look)
 
@@ -45,7 +45,11 @@ class Deadline:
         return not self.left()
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Call nobody any more, and know nobody."""
+        self._silence()
+        self._due = _nothing
+
+    def _silence(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -54,3 +58,7 @@ class Deadline:
             self._due()
         else:
             self.move(self.ends)
+
+
+def _nothing() -> None:
+    """What is due once nobody waits."""

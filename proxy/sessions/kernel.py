@@ -134,6 +134,7 @@ class Kernel:
             pending.close()
             await self._closed(session)
             self._figures.ended(session)
+            session.relayed = None  # which knows the session too
             self._sessions.discard(session)
             if not self._sessions:
                 self._idle.set()
@@ -262,19 +263,23 @@ class Kernel:
                 await self._idle.wait()
 
     async def _tick(self) -> None:
-        services = self._services
         while True:
             await asyncio.sleep(1.0)
-            services.watch.expire()
-            monotonic = services.loop.time()
-            for session in list(self._sessions):
-                try:
-                    session.tick(monotonic)
-                except Exception as error:  # one that cannot be looked after ends, and no other
-                    services.log.exception("tick failed", session=session.id)
-                    session.fail(error)
-            self._figures.look(self._sessions)
-            services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
+            self._look_after_all()
+
+    def _look_after_all(self) -> None:
+        """No part of ``_tick``, whose frame stays and would keep the last session that it had seen."""
+        services = self._services
+        services.watch.expire()
+        monotonic = services.loop.time()
+        for session in list(self._sessions):
+            try:
+                session.tick(monotonic)
+            except Exception as error:  # one that cannot be looked after ends, and no other
+                services.log.exception("tick failed", session=session.id)
+                session.fail(error)
+        self._figures.look(self._sessions)
+        services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
 
     async def _do_duties(self) -> None:
         """Apart from the tick, which must go on while a store that hangs keeps a duty waiting."""

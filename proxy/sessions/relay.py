@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from enum import IntFlag
+from typing import Any
 
 from proxy.core.access import Decision
 from proxy.core.actions import Action
@@ -47,6 +48,7 @@ class Relay:
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
     __slots__ = (
+        "__weakref__",
         "_answered",
         "_asked",
         "_boottime",
@@ -458,10 +460,29 @@ class Relay:
     def target_gone(self) -> bool:
         return self._target_gone
 
+    def close(self) -> None:
+        """See ``Conversation.close``."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._asked = self._answered = _over
+        self._record, self._ended, self.failed_with, self.may_forward = _over, _over, _over, _never
+        self.decide = self.on_chunk = self._tasks = self._lingering = None
+        self.inspector.close()
+
 
 def _always() -> bool:
     """What ``may_forward`` says where nobody asks."""
     return True
+
+
+def _never() -> bool:
+    """What ``may_forward`` says once it is over."""
+    return False
+
+
+def _over(*_: object) -> Any:
+    """What all else does then."""
+    return ()
 
 
 def _raise(error: Exception) -> None:

@@ -37,7 +37,8 @@ BLIND = "the gateway cannot see revocations any more"
 
 class Session:
     """``id`` is shown to people; ``source`` is the client's address as text. ``started`` says whether its start is
-    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on."""
+    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on. What is
+    in ``leaving`` is called at the very end."""
 
     def __init__(self, services: Services, ledger: Ledger, client: Stream, source: str) -> None:
         self.id = services.ids.new("sess")
@@ -51,6 +52,7 @@ class Session:
         self.relaying: Conversation | None = None
         self.relayed: Conversation | None = None
         self.logged_in: Callable[[], None] = _nothing
+        self.leaving: list[Callable[[], None]] = []
         self._services = services
         self._ledger = ledger
         self._settings = services.settings
@@ -318,6 +320,15 @@ class Session:
         elif self.admission is not None and not self.started:
             await self._ledger.unused(self._nothing_came(self.ending))
         await self._seal(self.ending)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Know nobody any more who knows this session: what it held goes now, not when Python's collector runs."""
+        self.logged_in, self._task, self._target = _nothing, None, None
+        while self.leaving:
+            self.leaving.pop()()
+        if self.relayed is not None:
+            self.relayed.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
 

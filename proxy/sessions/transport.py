@@ -11,11 +11,13 @@ push, where every chunk is handed to a callback in the turn of the loop that rea
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from proxy.core.errors import PeerError, Unreachable
 from proxy.sessions import tls
@@ -43,9 +45,9 @@ class Stream:
     in ``on_end``. Not safe to use from two threads."""
 
     __slots__ = (
-        "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
-        "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter", "bytes_read",
-        "bytes_written", "congested", "stalled_since",
+        "__weakref__", "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending",
+        "_read_size", "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter",
+        "bytes_read", "bytes_written", "congested", "stalled_since",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -476,8 +478,19 @@ class Stream:
         self._loop.remove_writer(descriptor)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        self._on_end = None
         self._sock.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was kept for and of the peer, and whoever was told of it: they hold this stream too."""
+        self._on_data = self._on_end = self._on_drain = self._pending = None
+        self._receive, self._send = _closed, _closed
+        self._buffer = bytearray()  # a new one: the old may be in use further up
+
+
+def _closed(_: object) -> Any:
+    """What reads and writes once the socket is closed."""
+    raise OSError(errno.EBADF, "the connection was closed")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -145,6 +145,15 @@ class SshConversation:
             self.ledger.count(record)
         return records
 
+    def close(self) -> None:
+        """See ``Conversation.close``. asyncssh's own objects may live on for a while; they know nobody here."""
+        self.pairs.clear()
+        self._client.forget()
+        self.target.forget()
+        self._tasks = None
+        self.decided = _over
+        self.ledger.forget()
+
     # -- for the client's side -----------------------------------------------------------------------------------
 
     def session_opened(self, line: ServerLine) -> Any:
@@ -228,6 +237,11 @@ class SshConversation:
         self.target_gone = True
         self._quiet.set()
         self._session.end(EndReason.TARGET_CLOSED, str(error) if error else "")
+
+
+async def _over(_: Action) -> str:
+    """What ``decided`` says once it is over."""
+    return "the session has ended"
 
 
 async def decided(session: Session, allowance: SshAllowance, account: str, action: Action) -> str:

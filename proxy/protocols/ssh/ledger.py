@@ -73,6 +73,10 @@ class Ledger:
             except Unavailable as error:
                 self.failed(error)
 
+    def forget(self) -> None:
+        """Know the session no more."""
+        self.failed = _nothing
+
     @property
     def behind(self) -> bool:
         """Whether more was recorded here, of late, than the recorder has worked off. A terminal's output always is,
@@ -87,3 +91,7 @@ class Ledger:
         """Where that is configured: returns when all that was recorded is there."""
         if self.durable:
             await self._recorder.durable()
+
+
+def _nothing(_: Exception) -> None:
+    """What becomes of an error once the session is over."""

@@ -59,6 +59,11 @@ DEFERRED_MOST = 1000
 STARTS = (b"shell", b"exec", b"subsystem")
 
 
+def _nothing_comes() -> bool:
+    """How a closed line takes what comes."""
+    return False
+
+
 class Quiet:
     """Mixed into both connections: no empty IGNORE packets, and an end to what waits. ``full``: data had better
     wait. ``hurried``: it waits no more, since the end is near."""
@@ -87,6 +92,13 @@ class Quiet:
         line: Any = self
         for channel in list(line._channels.values()):
             channel.go_on()
+
+    def take_apart(self) -> None:
+        """Once it is closed: know none of the objects that know this one, so that all go now. A task of asyncssh's
+        that has not seen its end yet may still ask for what else there is."""
+        line: Any = self
+        line._recv_handler = _nothing_comes
+        line._auth = line._kex = line._owner = None
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         line: Any = self
@@ -220,6 +232,12 @@ class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
         packet, self._close = self._close, None
         if packet is not None and self._recv_state in {"open", "eof_pending", "eof"}:
             super()._process_close(MSG_CHANNEL_CLOSE, 0, packet)
+
+    def _cleanup(self, exc: Exception | None = None) -> None:
+        """As asyncssh's; nothing comes for the channel any more, so whoever was told of it is not held by it."""
+        super()._cleanup(exc)
+        for each in ("refused", "environment", "end_of_write", "awaited"):
+            vars(self).pop(each, None)
 
     def answer(self, done: bool) -> None:
         """Answer the request that a session's ``shell_requested`` and the like left open by returning None."""

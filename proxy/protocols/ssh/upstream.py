@@ -75,6 +75,12 @@ class TargetSide:
             self.line.disconnect(asyncssh.DISC_BY_APPLICATION, "done")
         self.transport.flush()
 
+    def forget(self) -> None:
+        """Know nobody any more; the line may still be saying how processes ended."""
+        self.watcher.gone = None
+        self.transport.forget()
+        self.line.take_apart()
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
