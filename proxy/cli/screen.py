@@ -67,7 +67,7 @@ class Screen:
         _beside(f"tidegate: {clean(failed.what)}")
         for field in failed.problem.get("fields", ()):
             said = ": ".join(str(field[name]) for name in ("place", "path", "problem") if field.get(name))
-            if said not in failed.what:
+            if str(field.get("problem")) not in failed.what:  # else it was told already
                 _beside(f"  {clean(said)}")
         if failed.hint:
             _beside(f"  next: {clean(failed.hint)}")
