@@ -107,7 +107,7 @@ LONG = "x" * 2001
         ("GET", "/v1/requests?limit=501", None, "`limit`: should be at most 500"),
         ("GET", "/v1/requests?limit=many", None, "`limit`: should be a whole number"),
         ("GET", f"/v1/requests?before={'x' * 129}", None, "`before`: is too long: at most 128 characters"),
-        ("GET", "/v1/requests?status=odd", None, "`status`: should be one of 'pending', 'approved'"),
+        ("GET", "/v1/requests?status=odd", None, "`status`: is none of pending, approved"),
         ("GET", "/v1/revocations/none", None, "`seq`: should be a whole number"),
     ],
 )
