@@ -101,7 +101,7 @@ class Relay:
         self.may_forward: Callable[[], bool] = _always
         self.failed_with: Callable[[Exception], None] = _raise
         self._recorder = recorder
-        self._record = recorder.write
+        self._record: Callable[[Record], object] = recorder.write
         self._asked = inspector.feeder(Side.CLIENT)
         self._answered = inspector.feeder(Side.TARGET)
         self._boottime = boottime

@@ -22,6 +22,7 @@ from typing import Any
 from proxy.core.errors import PeerError, Unreachable
 from proxy.sessions import tls
 from proxy.sessions.half_close import close_notify
+from proxy.sessions.measures import Measure
 from proxy.sessions.sizes import (
     BULK_READ_SIZE,
     CALM,
@@ -33,9 +34,6 @@ from proxy.sessions.sizes import (
     RECORDS_GATHERED,
     SMALL_READ,
 )
-
-Measure = Callable[[bytearray], int]
-"""How long that is which these bytes begin with; 0 while it is not to be seen."""
 
 _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -479,13 +477,9 @@ class Stream:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._sock.close()
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop what was kept for and of the peer, and whoever was told of it: they hold this stream too."""
+        # Whoever was told of the peer holds this stream too. A new buffer: the old may be in use further up.
         self._on_data = self._on_end = self._on_drain = self._pending = None
-        self._receive, self._send = _closed, _closed
-        self._buffer = bytearray()  # a new one: the old may be in use further up
+        self._receive, self._send, self._buffer = _closed, _closed, bytearray()
 
 
 def _closed(_: object) -> Any:
@@ -496,8 +490,3 @@ def _closed(_: object) -> Any:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def up_to(end: bytes) -> Measure:
-    """What comes up to ``end``, and with it."""
-    return lambda taken: taken.find(end) + len(end) if end in taken else 0

@@ -170,6 +170,16 @@ async def is_cut_at_the_door(world: World) -> None:
             del session
 
 
+async def is_cut_while_its_target_thinks(world: World) -> None:
+    world.peer.answers.clear()
+    async with entering(world):
+        await until(lambda: world.peer.open == 1)
+        for session in world.services.registry:
+            session.end(EndReason.USER_LOCKED)
+            del session
+    world.peer.answers.set()
+
+
 async def asks_for_a_cancel(world: World) -> None:
     """Of PostgreSQL; for others it is rubbish."""
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
@@ -185,7 +195,7 @@ ENDS: Mapping[str, Callable[[World], Awaitable[None]]] = {
     for each in (
         half_a_message, works_and_leaves, goes_without_a_word, goes_while_it_runs, is_cut, is_cut_idle, is_refused,
         finds_no_target, is_not_recorded, talks_rubbish, says_nothing, begins_tls_and_stops,
-        breaks, is_cut_at_the_door, asks_for_a_cancel,
+        breaks, is_cut_at_the_door, is_cut_while_its_target_thinks, asks_for_a_cancel,
     )
 }  # fmt: skip
 
@@ -197,6 +207,7 @@ APART = (
     is_cut_idle,
     is_not_recorded,
     is_cut_at_the_door,
+    is_cut_while_its_target_thinks,
     works_and_leaves,
 )
 """Those that wait for something, or are about all sessions that there are."""

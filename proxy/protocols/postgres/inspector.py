@@ -44,7 +44,7 @@ class PostgresInspector:
         self._backend = Backend(self._pending, express)
         self._frontend = Frontend(self._pending, self._backend, express, extended, asks)
         express.beside(self._frontend.feed, self._backend.feed)
-        self._feeders = express.asked, express.answered
+        self._feeders: tuple[Callable[[bytes], Fed], ...] = express.asked, express.answered
         for message in parameters:
             if message[:1] == b"S":
                 self._pending.texts.parameter(*messages.parameter(message[5:]))

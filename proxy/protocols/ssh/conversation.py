@@ -57,6 +57,7 @@ class SshConversation:
         self._client = client
         self.allowance = allowance
         account = session.admission.account.name if session.admission else ""
+        self.client_gone = partial(gone, session)
         self.decided = partial(decided, session, allowance, account)
         self.pairs: set[Pair] = set()
         self._frozen = False
@@ -151,7 +152,7 @@ class SshConversation:
         self._client.forget()
         self.target.forget()
         self._tasks = None
-        self.decided = _over
+        self.client_gone, self.decided = partial(_nothing), partial(_over)
         self.ledger.forget()
 
     # -- for the client's side -----------------------------------------------------------------------------------
@@ -195,12 +196,6 @@ class SshConversation:
             self.ledger.denied("channel", why)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
 
-    def client_gone(self, error: Exception | None) -> None:
-        if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
-            self._session.end(EndReason.PROTOCOL_ERROR, str(error))
-        else:
-            self._session.end(EndReason.CLIENT_CLOSED)
-
     # -- for the channels ----------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -237,6 +232,18 @@ class SshConversation:
         self.target_gone = True
         self._quiet.set()
         self._session.end(EndReason.TARGET_CLOSED, str(error) if error else "")
+
+
+def gone(session: Session, error: Exception | None) -> None:
+    """The client has left, or what it said could not be understood."""
+    if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
+        session.end(EndReason.PROTOCOL_ERROR, str(error))
+    else:
+        session.end(EndReason.CLIENT_CLOSED)
+
+
+def _nothing(_: Exception | None) -> None:
+    """What comes of it once all is over."""
 
 
 async def _over(_: Action) -> str:
