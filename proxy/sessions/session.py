@@ -51,7 +51,8 @@ class Session:
         self.startup_by = services.loop.time() + services.settings.startup_timeout
         self.relaying: Conversation | None = None
         self.relayed: Conversation | None = None
-        self.logged_in: Callable[[], None] = _nothing
+        self.vouched: Callable[[], None] = nothing
+        self.logged_in: Callable[[], None] = nothing
         self.leaving: list[Callable[[], None]] = []
         self._services = services
         self._ledger = ledger
@@ -78,6 +79,7 @@ class Session:
         self._waits_for = EndReason.TARGET_UNREACHABLE
         services.registry.file(self, Scope.RESOURCE, admission.resource.name)
         self.admission = admission
+        self.vouched()
         self._deadline.start(admission.grant.ends, admission.admitted)
         services.watch.catch_up(self, admission.feed_position, self._keys(admission))
         self.check()
@@ -324,7 +326,8 @@ class Session:
 
     def _let_go(self) -> None:
         """Know nobody any more who knows this session: what it held goes now, not when Python's collector runs."""
-        self.logged_in, self._task, self._target = _nothing, None, None
+        self.vouched = self.logged_in = nothing
+        self._task = self._target = None
         while self.leaving:
             self.leaving.pop()()
         if self.relayed is not None:
@@ -388,5 +391,5 @@ class Session:
             self._note(Note("warning", (("text", text),)))
 
 
-def _nothing() -> None:
-    """What ``logged_in`` does where no kernel counts."""
+def nothing() -> None:
+    """What is done where nobody waits for it."""
