@@ -5,6 +5,7 @@ their own receipts; nodes say how far they have read. Called by the routes of gr
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from proxy.access.people import no_such, sees_all
 from proxy.access.revocations import Impact, Revocation, Target
@@ -116,7 +117,7 @@ def named_sessions(reader: Reader, item: FeedItem) -> list[SessionRecord]:
     if item.scope is Scope.SESSION:
         found = reader.session(item.key)
         return [found] if found else []
-    filters = {
+    filters: Any = {
         Scope.ALL: {},
         Scope.GRANT: {"grant": item.key},
         Scope.IDENTITY: {"identity": item.key},
