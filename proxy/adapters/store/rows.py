@@ -15,7 +15,7 @@ from proxy.core.access import Approval, Considered, Decision, Grant, Outcome, Re
 from proxy.core.events import plain
 from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.ports import Lock, Node
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead, TrailRow
 from proxy.core.words import read
@@ -174,6 +174,8 @@ def session_values(session: SessionRecord) -> Values:
         "totals": text(session.totals),
         "receipt": None if session.receipt is None else text(session.receipt),
         "recording_digest": session.recording_digest,
+        "pid": session.served_by.pid,
+        "backend_start": session.backend_start,
     }
 
 
@@ -198,6 +200,7 @@ def to_session(row: Any) -> SessionRecord:
         totals=read(Totals, json.loads(row.totals)),
         receipt=None if row.receipt is None else read(CutReceipt, json.loads(row.receipt)),
         recording_digest=row.recording_digest,
+        served_by=ServedBy(row.pid, row.backend_start),
     )
 
 

@@ -18,7 +18,7 @@ from proxy.api.shapes.values import Paged
 from proxy.core.feed import Scope
 from proxy.core.identity import Identity
 from proxy.core.ports import Page
-from proxy.core.sessions import SessionRecord
+from proxy.core.sessions import OWN_PIDS, SessionRecord
 
 LARGEST = 1 << 40
 """No cursor and no statement's number is larger."""
@@ -48,9 +48,13 @@ def routes(views: Views) -> APIRouter:
         resource: Text = None,
         grant: Text = None,
         node: Text = None,
+        pid: Annotated[
+            int | None, Query(ge=1, lt=OWN_PIDS, description="only those that this process serves")
+        ] = None,
     ) -> Paged[SessionShown]:
         """One's own; auditors and admins see all. Newest first. With `live=1` each comes with the statement it
-        runs, where this machine holds the recording."""
+        runs, where this machine holds the recording. `pid` is a process of a target, as its `pg_stat_activity`
+        has it; several targets may have one of that number, and one has it again and again."""
         own = None if sees_all(caller.identity) else caller.identity.name
         if own and identity not in (None, own):
             return Paged[SessionShown](items=[])
@@ -62,6 +66,7 @@ def routes(views: Views) -> APIRouter:
                 resource=resource,
                 grant=grant,
                 node=node,
+                pid=pid,
             )
         )
         shown = [SessionShown.of(each, await running(services, each) if live else None) for each in found[:limit]]
