@@ -164,7 +164,8 @@ class Session:
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
         relay.decide = self.decide
         relay.durable = self._settings.durable
-        relay.thinking = self._services.thinking
+        relay.workshop = self._services.workshop
+        relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):

@@ -7,7 +7,7 @@ alone. While a statement that was sent this way is unanswered it is ``pending.qu
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from proxy.core.errors import PeerError
 from proxy.core.records import StatementFinished, StatementStarted
@@ -18,7 +18,7 @@ from proxy.protocols.postgres.names import Usual
 from proxy.protocols.postgres.naming import prepare_plain
 from proxy.protocols.postgres.pending import ENDS, Pending
 from proxy.protocols.postgres.redact import sensitive
-from proxy.protocols.postgres.texts import WATCHED
+from proxy.protocols.postgres.verbs import WATCHED
 
 _LENGTH = struct.Struct("!xI").unpack_from
 _HEADER = struct.Struct("!BI").pack
@@ -70,13 +70,13 @@ class Express:
 
     def __init__(self, pending: Pending) -> None:
         self.busy = self.inside = False
-        self._asks: Callable[[bytes], Sequence[Step]] = _closed
-        self._answers: Callable[[bytes], Sequence[Step]] = _closed
+        self._asks: Callable[[bytes], Iterable[Step]] = _closed
+        self._answers: Callable[[bytes], Iterable[Step]] = _closed
         self._pending = pending
         self._shapes: set[bytes] = set()
         self._most = min(_MOST, pending.limits.max_text)
 
-    def beside(self, asks: Callable[[bytes], Sequence[Step]], answers: Callable[[bytes], Sequence[Step]]) -> None:
+    def beside(self, asks: Callable[[bytes], Iterable[Step]], answers: Callable[[bytes], Iterable[Step]]) -> None:
         """The general ways for what the client sends and for what the target sends."""
         self._asks, self._answers = asks, answers
 
@@ -294,7 +294,7 @@ class Express:
         return finished
 
 
-def _closed(chunk: bytes) -> Sequence[Step]:
+def _closed(chunk: bytes) -> Iterable[Step]:
     """The general way before there is one."""
     raise AssertionError("nothing is beside the fast lane")
 
