@@ -393,7 +393,7 @@ def test_the_steps_are_the_same_when_the_target_speaks_between_them() -> None:
     """What the client sent before is answered while a chunk is worked through."""
     chunk = b"".join(query(f"select {number}") for number in range(200))
     inspector, started, finished = PostgresInspector(), 0, 0
-    for number, step in enumerate(feeding(inspector, chunk)):
+    for step in feeding(inspector, chunk):
         started += isinstance(step, Observe) and isinstance(step.record, StatementStarted)
         if isinstance(step, Forward):
             told = inspector.feed(TARGET, (ONE_ROW + READY) * (len(frames(bytes(step.data)))))
