@@ -8,13 +8,10 @@ session before anything of that chunk is passed on that was not recorded.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from enum import IntFlag
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
-from proxy.core.access import Decision
-from proxy.core.actions import Action
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Recorder
 from proxy.core.records import Note, Record, StatementFinished, StatementStarted
@@ -39,7 +36,7 @@ from proxy.core.steps import (
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.rests import Rests
 from proxy.sessions.transport import Stream
-from proxy.sessions.workshop import Workshop
+from proxy.sessions.waits import Hold, Waits
 
 LINGER = 60.0
 """Seconds in which something must move once one side has ended, or the other is taken to have nothing to say."""
@@ -49,61 +46,16 @@ BROKEN = (ConnectionError, TimeoutError)
 """Of a line. A peer that only says no close_notify has closed it: too many programs never do."""
 
 
-class Hold(IntFlag):
-    """Why the client is not being read; it is read again when nothing holds it."""
-
-    TARGET_FULL = 1
-    ASKED = 2
-    DURABLE = 4
-    CANCEL = 8
-    ENDING = 16
-    THINKING = 32
-    RECORDER = 64
-    REST = 128
-    ANSWERS = 256
-
-
 class Relay:
     """Moves one session's bytes both ways until ``ended(reason, detail)`` is called, which it does itself at most
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
     __slots__ = (
-        "_answered",
-        "_asked",
-        "_behind",
-        "_boottime",
-        "_boundary",
-        "_client",
-        "_ended",
-        "_farewell",
-        "_frozen",
-        "_halves",
-        "_holds",
-        "_lingering",
-        "_looked",
-        "_muted",
-        "_over",
-        "_owing",
-        "_quiet",
-        "_record",
-        "_recorder",
-        "_target",
-        "_target_gone",
-        "_tasks",
-        "_told",
-        "_waiting",
-        "broken",
-        "decide",
-        "durable",
-        "failed_with",
-        "inspector",
-        "may_forward",
-        "on_chunk",
-        "outcomes",
-        "rests",
-        "statements",
-        "workshop",
-    )
+        "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended", "_farewell", "_frozen",
+        "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing", "_quiet", "_record",
+        "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable", "failed_with",
+        "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -118,9 +70,8 @@ class Relay:
         self.statements = 0
         self.outcomes = [0] * len(Ending)
         self.broken = False
-        self.decide: Callable[[Action], Awaitable[Decision]] | None = None
         self.durable = False
-        self.workshop = Workshop()
+        self.waits = Waits(inspector, recorder, self._resume, ended, self._failed)
         self.rests = Rests()
         self.on_chunk: Callable[[], None] | None = None
         self.may_forward: Callable[[], bool] = _always
@@ -134,7 +85,6 @@ class Relay:
         self._client = client
         self._target = target
         self._ended = ended
-        self._tasks: asyncio.TaskGroup | None = None
         self._holds = Hold(0)
         self._muted = False
         self._farewell: Farewell | None = None
@@ -152,7 +102,7 @@ class Relay:
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to relay; ``tasks`` owns whatever has to wait (decisions, durability)."""
-        self._tasks = tasks
+        self.waits.begin(tasks)
         self._target.attach(self._target_sent, self._target_lost, self._target_drained)
         self._client.attach(self._client_sent, self._client_lost, self._client_drained)
 
@@ -326,12 +276,12 @@ class Relay:
                     self._client.write(data)
             case Tell(data):
                 self._target.write(data)
-            case Ask(action):
+            case Ask():
                 self.hold(Hold.ASKED)
-                self._later(self._decide(action))
+                self.waits.ask(step)
             case Think():
                 self.hold(Hold.THINKING)
-                self._later(self._think(step))
+                self.waits.think(step)
             case Close(reason, detail):
                 self._ended(reason, detail)
             case _:
@@ -339,38 +289,9 @@ class Relay:
 
     # -- waiting, without the loop's other sessions noticing -----------------------------------------------------
 
-    def _later(self, coroutine: Awaitable[None]) -> None:
-        if self._tasks is None:
-            raise AssertionError("the relay has not been started")
-        self._tasks.create_task(coroutine)  # type: ignore[arg-type]
-
-    async def _decide(self, action: Action) -> None:
-        if self.decide is None:
-            self._ended(EndReason.PROTOCOL_ERROR, "nobody can decide this")
-            return
-        decision = await self.decide(action)
-        self._resume(self.inspector.resume(decision), Hold.ASKED)
-
-    async def _think(self, step: Think) -> None:
-        try:
-            result = await self.workshop.do(step.work, step.data)
-            if Hold.ENDING not in self._holds:
-                step.done(result)
-                self._resume(self.inspector.resume(None), Hold.THINKING)
-        except Exception as error:
-            self.failed_with(error)
-
     def _wait_for_disk(self, rest: Iterator[Step]) -> None:
         self.hold(Hold.DURABLE)
-        self._later(self._after_disk(rest))
-
-    async def _after_disk(self, rest: Iterator[Step]) -> None:
-        try:
-            await self._recorder.durable()
-        except Unavailable as error:
-            self._ended(EndReason.RECORDER_FAILED, error.public)
-            return
-        self._resume(rest, Hold.DURABLE)
+        self.waits.disk(rest)
 
     def keep_step(self) -> None:
         """For sessions whose bytes are kept: where more of them wait than the recorder works off, neither side is
@@ -382,7 +303,7 @@ class Relay:
         if self._recorder.behind and Hold.RECORDER not in self._holds:
             self.hold(Hold.RECORDER)
             self._target.hold()
-            self._later(self._catch_up())
+            self.waits.later(self._catch_up())
 
     async def _catch_up(self) -> None:
         await self._recorder.caught_up()
@@ -400,6 +321,9 @@ class Relay:
             self.failed_with(error)
         self.release(held & ~self._holds)
         self.rests.took(self._boottime() - begun)
+
+    def _failed(self, error: Exception) -> None:
+        self.failed_with(error)
 
     def hold(self, why: Hold) -> None:
         """Stop reading the client, for one more reason."""

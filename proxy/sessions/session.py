@@ -162,9 +162,9 @@ class Session:
         recorder = self._recorded()
         boottime = self._services.clock.boottime
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
-        relay.decide = self.decide
+        relay.waits.decide = self.decide
         relay.durable = self._settings.durable
-        relay.workshop = self._services.workshop
+        relay.waits.workshop = self._services.workshop
         relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke

@@ -309,7 +309,7 @@ class Backend:
 
     def _parameter(self, body: bytes, steps: list[Step]) -> None:
         name, value = messages.parameter(body)
-        self._pending.texts.parameter(name, value)
+        self._pending.texts.encoding.parameter(name, value)
         shown = redact_option(name, value)
         steps.append(Observe(Note("parameter", (("name", name), ("value", shown)))))
 

@@ -122,14 +122,14 @@ class Express:
         that differ in more than their numbers, and those say nothing of it."""
         shape = text.translate(_NO_NUMBERS)
         if shape in self._shapes:
-            return self._pending.texts.plain
+            return self._pending.encoding.plain
         if not self._looked_plain(text):
             return False
         if len(shape) <= _SHAPE_MOST and b"md0" not in shape.lower():  # "md5" is a word that calls for redaction
             if len(self._shapes) >= _SHAPES_MOST:
                 self._shapes.clear()
             self._shapes.add(shape)
-        return self._pending.texts.plain
+        return self._pending.encoding.plain
 
     def _looked_plain(self, text: bytes) -> bool:
         special = text.translate(None, _HARMLESS)
@@ -162,7 +162,7 @@ class Express:
         end = chunk.find(0, 6)
         name = chunk[6:end]
         prepared = pending.statements.things.get(name)
-        if prepared is None or prepared.usual is None or prepared.withdrawn or not pending.texts.plain:
+        if prepared is None or prepared.usual is None or prepared.withdrawn or not pending.encoding.plain:
             return None
         head, kinds, tail, messages, formats = prepared.usual
         begin, stop = end + len(head), size - len(tail)
@@ -191,7 +191,7 @@ class Express:
             return None
         end = chunk.find(0, start + 6, stop)
         name = chunk[start + 6 : end]
-        if name and not pending.texts.plain:
+        if name and not pending.encoding.plain:
             return None
         prepared = None
         if types is None:

@@ -95,7 +95,7 @@ class Extended:
     # -- names ---------------------------------------------------------------------------------------------------
 
     def _stored(self, name: bytes) -> bytes:
-        return self._pending.texts.name(name)
+        return self._pending.texts.encoding.name(name)
 
     def _name(self, body: bytes, start: int) -> tuple[bytes, int]:
         """The name at ``start``, and the offset behind it."""

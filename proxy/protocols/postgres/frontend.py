@@ -17,9 +17,10 @@ from proxy.core.actions import Statement as Running
 from proxy.core.errors import PeerError
 from proxy.core.states import EndReason
 from proxy.core.steps import STEP, TURN, Ask, Close, Pause, Reply, Step, Tell, Think, Wait
-from proxy.protocols.postgres import messages, texts
+from proxy.protocols.postgres import messages
 from proxy.protocols.postgres.backend import Backend, forward
 from proxy.protocols.postgres.binding import BindReader
+from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.extended import Extended
 from proxy.protocols.postgres.pending import Pending
@@ -133,7 +134,7 @@ class Frontend:
         """Take the message at hand; False where the rest has to wait."""
         begin = self._at
         kind, length = _HEADER.unpack_from(self._data, begin)
-        if kind not in _COPYING and self._pending.full():
+        if kind not in _COPYING and self._pending.backlog.full():
             yield from self._passed()
             yield from self._wait()
         if self._too_long(kind, length):
@@ -158,7 +159,7 @@ class Frontend:
         many, or is asked for them: a Flush is not answered, and changes nothing else."""
         if self._pending.open_group:
             yield Tell(messages.FLUSH)
-        yield Wait(self._pending.eased)
+        yield Wait(self._pending.backlog.eased)
 
     def _too_long(self, kind: int, length: int) -> bool:
         """Whether a message is refused for its length alone. ``PeerError`` where it cannot be passed over."""
@@ -245,7 +246,7 @@ class Frontend:
                 yield from self.simple.query(_query_text(body))
             elif why is None:
                 self._recorded(kind, body, steps)
-        except texts.Refused as error:
+        except Refused as error:
             why = self._refusing.too_much(error)
         self._asked = -1
         if why is not None:

@@ -47,7 +47,7 @@ class PostgresInspector:
         self._feeders = express.asked, express.answered
         for message in parameters:
             if message[:1] == b"S":
-                self._pending.texts.parameter(*messages.parameter(message[5:]))
+                self._pending.texts.encoding.parameter(*messages.parameter(message[5:]))
 
     @property
     def transaction(self) -> int:
@@ -94,7 +94,7 @@ class PostgresInspector:
 
     def in_flight(self) -> int:
         """The number of the statement that runs now, of which a cancel would be; 0 when none does."""
-        return self._pending.in_flight()
+        return self._pending.quick or self._pending.backlog.first()
 
     def stop(self) -> bytes:
         """In COPY from the client: CopyFail, and Sync in the extended protocol. A CopyData that was begun is filled

@@ -23,8 +23,7 @@ def prepare(
     prepared.secrets = texts.secrets(text)
     if name and prepared.secrets:
         texts.hide(name)
-    prepared.copies = texts.copies(text)
-    prepared.effect = texts.effect(text)
+    prepared.effect, prepared.copies = texts.does(text)
     if name:
         prepared.tags = texts.tags(text)
     if prepared.effect[0] == b"PREPARE":

@@ -12,6 +12,7 @@ from collections import deque
 
 from proxy.core.records import Note, Outcome, Record, StatementAnswered
 from proxy.core.steps import Observe, Step
+from proxy.protocols.postgres.backlog import Backlog
 from proxy.protocols.postgres.copying import Copying, running
 from proxy.protocols.postgres.ending import Ending, broken_off
 from proxy.protocols.postgres.entries import (
@@ -56,6 +57,7 @@ class Pending:
     def __init__(self, limits: Limits, status: int = IDLE) -> None:
         self.limits = limits
         self.texts = Texts(limits)
+        self.encoding = self.texts.encoding
         self.keep_rows = limits.record_rows or (MANY_ROWS if limits.record_bytes else 0)
         self.keep_bytes = limits.record_bytes or MANY_BYTES
         self.status = status
@@ -74,6 +76,7 @@ class Pending:
         self.queue: deque[Entry] = deque()
         self.texts.in_doubt = self._in_doubt
         self.copying = Copying(self.queue)
+        self.backlog = Backlog(self.queue, self.kept, limits)
         self.statements: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
 
@@ -146,17 +149,6 @@ class Pending:
         else:
             self.open_group = True
 
-    def full(self) -> bool:
-        """Whether so much is unanswered that no more should be sent until it is ``eased``."""
-        return bool(self.queue) and (
-            len(self.queue) >= self.limits.max_pending or self.kept.size >= self.limits.max_kept
-        )
-
-    def eased(self) -> bool:
-        """Whether so much was answered that more may be sent."""
-        most = self.limits
-        return not self.queue or (len(self.queue) <= most.max_pending // 2 and self.kept.size <= most.max_kept // 2)
-
     def synced(self) -> None:
         """A Sync went out: while the server takes copy data it ignores one."""
         if self.copying.statement is None:
@@ -171,16 +163,6 @@ class Pending:
     def current(self) -> Statement | None:
         """The statement whose rows come now."""
         return running(self.queue)
-
-    def in_flight(self) -> int:
-        """The number of the first statement without an answer; 0 when there is none."""
-        if self.quick:
-            return self.quick
-        for kind, what in self.queue:
-            statement: Statement | None = what if kind == EXECUTE else what.current if kind == QUERY else None
-            if statement is not None:
-                return statement.seq
-        return 0
 
     def acknowledged(self, kind: int) -> None:
         """ParseComplete, BindComplete or CloseComplete."""

@@ -15,7 +15,7 @@ from proxy.core.access import Outcome as Verdict
 from proxy.core.errors import PeerError
 from proxy.core.records import Note, Outcome, StatementFinished, Via
 from proxy.core.steps import Observe, Step, Tell
-from proxy.protocols.postgres import messages, texts
+from proxy.protocols.postgres import encoding, messages
 from proxy.protocols.postgres.entries import REFUSED, Refused, Statement
 from proxy.protocols.postgres.extended import Extended
 from proxy.protocols.postgres.pending import Pending
@@ -91,7 +91,7 @@ class Refusing:
             INSUFFICIENT_PRIVILEGE, f"{text}: {verdict.reason}" if verdict.reason else text, "", max(index, 0)
         )
 
-    def too_much(self, error: texts.Refused) -> Why:
+    def too_much(self, error: encoding.Refused) -> Why:
         """Why a message must not pass whose text cannot be recorded as it would run."""
         return Why(PROGRAM_LIMIT_EXCEEDED, str(error), error.hint)
 
@@ -128,7 +128,7 @@ class Refusing:
         if why.sqlstate == PROGRAM_LIMIT_EXCEEDED:
             text = body.partition(b"\0")[0] if kind == _QUERY else body.partition(b"\0")[2].partition(b"\0")[0]
             via = Via.SIMPLE if kind == _QUERY else Via.EXTENDED
-            return [self._simple.refused(self._pending.texts.utf8(text), steps, via, size)]
+            return [self._simple.refused(self._pending.texts.encoding.utf8(text), steps, via, size)]
         if kind == _QUERY:
             return [self._simple.start(text, steps) for text in self._simple.texts(body[:-1])]
         if kind == _CALL:

@@ -5,8 +5,9 @@ message is handled.
 
 import contextlib
 
+from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.redact import redact, secret_parameters, sensitive
-from proxy.protocols.postgres.texts import PLAIN, Found, Refused, Searched, Setting, Texts
+from proxy.protocols.postgres.texts import PLAIN, Found, Searched, Setting
 from proxy.protocols.postgres.verbs import (
     NO_EFFECT,
     WATCHED,
@@ -23,10 +24,10 @@ LONGEST_NAME = 4096
 
 def search(setting: Setting, whole: bool, text: bytes) -> Searched:
     """What is found in the text of a Query (``whole``) or a Parse, in the client's encoding."""
-    texts = Texts.under(setting)
+    encoding = setting.encoding
     try:
-        texts.check(text)
-        statements = texts.cut(text) if whole else [texts.utf8(text)]
+        encoding.check(text, setting.doubt)
+        statements = encoding.cut(text, setting.limits.max_statements) if whole else [encoding.utf8(text)]
         for each in statements:
             _check_names(each)
         suspect = _suspect(statements, setting)
@@ -35,7 +36,7 @@ def search(setting: Setting, whole: bool, text: bytes) -> Searched:
     kinds = {each: _found(each, each in suspect, whole, setting) for each in set(statements)}
     found = {number: kinds[each] for number, each in enumerate(statements) if kinds[each] is not PLAIN}
     return Searched(
-        None, _places(texts.utf8(text), statements) if texts.utf8(text) is text else tuple(statements), found
+        None, _places(encoding.utf8(text), statements) if encoding.utf8(text) is text else tuple(statements), found
     )
 
 
@@ -68,8 +69,8 @@ def _found(statement: bytes, suspect: bool, whole: bool, setting: Setting) -> Fo
     """Of one statement. Its command tag is asked for where it gets a name."""
     shown, secrets = None, PLAIN.secrets
     if suspect:
-        shown = redact(statement, setting.escapes, setting.hidden, setting.doubt)
-        secrets = secret_parameters(statement, setting.escapes, setting.hidden)
+        shown = redact(statement, setting.encoding.escapes, setting.hidden, setting.doubt)
+        secrets = secret_parameters(statement, setting.encoding.escapes, setting.hidden)
         shown = None if shown is statement else shown
     does = effect(statement)
     tags = tags_of(statement) if does != NO_EFFECT or not whole else ()

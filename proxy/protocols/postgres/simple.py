@@ -33,12 +33,10 @@ class Simple:
         """Record the run of one statement."""
         pending = self._pending
         statement = pending.opened()
-        what = pending.texts.effect(text)
+        what, copies = pending.texts.does(text)
         if what[0]:
             statement.changes = changes_of(pending, what, text, steps)
-        self._record(
-            statement, pending.texts.shown(text), Via.COPY if pending.texts.copies(text) else Via.SIMPLE, steps
-        )
+        self._record(statement, pending.texts.shown(text), Via.COPY if copies else Via.SIMPLE, steps)
         return statement
 
     def refused(self, text: bytes, steps: list[Step], via: Via, size: int = 0) -> Statement:

@@ -3,77 +3,27 @@ statements, shortened. Pure; called by ``frontend`` for each statement. What wou
 before.
 """
 
-import codecs
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from proxy.core.errors import PeerError
+from proxy.protocols.postgres.encoding import Encoding, Refused
 from proxy.protocols.postgres.limits import Limits
-from proxy.protocols.postgres.names import NAME_MOST
 from proxy.protocols.postgres.redact import redact, redact_error, secret_parameters, sensitive
-from proxy.protocols.postgres.split import TooMany, check, split
 from proxy.protocols.postgres.verbs import NO_EFFECT, copies, effect, prepared_tags, tags_of
-
-_CODECS: Mapping[str, str] = {
-    "LATIN1": "latin-1",
-    "LATIN2": "iso8859-2",
-    "LATIN3": "iso8859-3",
-    "LATIN4": "iso8859-4",
-    "LATIN5": "iso8859-9",
-    "LATIN6": "iso8859-10",
-    "LATIN7": "iso8859-13",
-    "LATIN8": "iso8859-14",
-    "LATIN9": "iso8859-15",
-    "LATIN10": "iso8859-16",
-    "EUC_JIS_2004": "euc_jis_2004",
-    "SHIFT_JIS_2004": "shift_jis_2004",
-    "SJIS": "cp932",
-    "UHC": "cp949",
-    "EUC_CN": "gb2312",
-    "WIN866": "cp866",
-    "WIN874": "cp874",
-    "WIN1250": "cp1250",
-    "WIN1251": "cp1251",
-    "WIN1252": "cp1252",
-    "WIN1253": "cp1253",
-    "WIN1254": "cp1254",
-    "WIN1255": "cp1255",
-    "WIN1256": "cp1256",
-    "WIN1257": "cp1257",
-    "WIN1258": "cp1258",
-    "KOI8R": "koi8_r",
-    "KOI8U": "koi8_u",
-}
-"""The server's names for encodings, where Python has another. Source: PostgreSQL manual, "Character Set
-Support"."""
 
 Shown = tuple[bytes, int, str]
 """Text or its prefix; its full length and SHA-256 (hex) where it is a prefix, else 0 and ""."""
 
-_SWALLOWED = re.compile(rb"[\x80-\xff]\\")
-"""A backslash that is one or the half of a character, depending on the encoding."""
-
-Key = tuple[bytes, bool, bool, str, int]
+Key = tuple[bytes, tuple[bool, str], bool, int]
 """A text as the client sent it, and all else that what is found in it depends on."""
 
 
-class Refused(ValueError):
-    """A text that cannot be recorded as it would run; the message says why, ``hint`` what to do instead."""
-
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(why)
-        self.hint = hint
-
-
 class Setting(NamedTuple):
-    """All that how a text is read depends on: ``limits``, the session's settings, whether they are in ``doubt``,
-    and the names of prepared statements that are ``hidden``."""
+    """All that how a text is read depends on: ``limits``, the ``encoding``, whether it is in ``doubt``, and the
+    names of prepared statements that are ``hidden``."""
 
     limits: Limits
-    escapes: bool
-    codec: str
-    unknown: bool
+    encoding: Encoding
     doubt: bool
     hidden: tuple[bytes, ...]
 
@@ -104,111 +54,53 @@ class Searched(NamedTuple):
 
 
 class Texts:
-    """How this conversation's texts are to be read: both settings follow the target's ParameterStatus, which comes
-    only with a ReadyForQuery. ``plain``: they are UTF-8 with standard strings, and nothing has to be done to them.
-    ``in_doubt`` says whether something is unanswered that may change them. ``brief``: a text of so many bytes is
-    never much work; ``hidden``: names of prepared statements that are given secrets; ``guarded``: a text with a
-    secret came, which an error may quote from now on, at once or when a statement, a portal or a setting made of it
-    is used."""
+    """How this conversation's texts are to be read, and what of them may be shown. ``in_doubt`` says whether
+    something is unanswered that may change the ``encoding``. ``brief``: a text of so many bytes is never much work;
+    ``hidden``: names of prepared statements that are given secrets; ``guarded``: a text with a secret came, which
+    an error may quote from now on, at once or when a statement, a portal or a setting made of it is used."""
 
     __slots__ = (
         "_at_hand",
-        "_codec",
         "_searched",
-        "_unknown",
         "brief",
-        "escapes",
+        "encoding",
         "guarded",
         "hidden",
         "in_doubt",
         "limits",
-        "plain",
     )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.brief = min(limits.brief_text, limits.max_text)
-        self.escapes = False
-        self.plain = True
+        self.encoding = Encoding()
         self.in_doubt: Callable[[], bool] = _certain
         self.hidden: dict[bytes, None] = {}
         self.guarded = False
-        self._codec = ""
-        self._unknown = False
         self._searched: tuple[Key, Searched] | None = None
         self._at_hand: Found | None = None
-
-    def parameter(self, name: str, value: str) -> None:
-        """The target reported a setting."""
-        if name == "client_encoding":
-            self._codec = "" if value in ("UTF8", "SQL_ASCII") else _CODECS.get(value, value.lower())
-            try:
-                codecs.lookup(self._codec or "utf-8")
-                self._unknown = False
-            except LookupError:
-                self._unknown = True
-        elif name == "standard_conforming_strings":
-            self.escapes = value == "off"
-        self.plain = not (self._codec or self.escapes)
-
-    def utf8(self, text: bytes) -> bytes:
-        """``text`` as UTF-8; where its encoding is not known, what is not ASCII becomes \\x escapes."""
-        if not self._codec:
-            return text
-        if self._unknown:
-            return text.decode("ascii", "backslashreplace").encode()
-        said = text.decode(self._codec, "replace")
-        if self._codec == "shift_jis_2004":  # Python has other characters there; the server has ASCII
-            said = said.replace("\u00a5", "\\").replace("\u203e", "~")
-        return said.encode()
-
-    def name(self, name: bytes) -> bytes:
-        """A name as the server stores it: in its own encoding, which is taken to be UTF-8, and cut. ``PeerError``
-        where it cannot be known."""
-        if self._unknown and not name.isascii():
-            raise PeerError("names in this client_encoding are not known to the gateway: use UTF8", code="protocol")
-        return self.utf8(name)[:NAME_MOST]
 
     def statements(self, text: bytes) -> Iterator[bytes]:
         """The statements of a query string, in UTF-8, not redacted yet; each is the one at hand until the next is
         asked for. ``Refused`` when there are more than can be told apart, or one that cannot be recorded."""
         searched = self._known(text)
         if searched is None:
-            self.check(text)
-            yield from self.cut(text)
+            self.encoding.check(text, self.in_doubt())
+            yield from self.encoding.cut(text, self.limits.max_statements)
             return
-        whole = self.utf8(text) if any(isinstance(each, tuple) for each in searched.pieces[:1]) else b""
         for number, piece in enumerate(searched.pieces):
             self._at_hand = searched.found.get(number, PLAIN)
-            yield piece if isinstance(piece, bytes) else whole[piece[0] : piece[1]]
+            yield piece if isinstance(piece, bytes) else text[piece[0] : piece[1]]
         self._at_hand = None
 
     def statement(self, text: bytes) -> bytes:
         """The text of a Parse, likewise."""
         searched = self._known(text)
         if searched is None:
-            self.check(text)
+            self.encoding.check(text, self.in_doubt())
         else:
             self._at_hand = searched.found.get(0, PLAIN)
-        return self.utf8(text)
-
-    def check(self, text: bytes) -> None:
-        """``Refused`` for a text that the server may read in another way than we can."""
-        if self._unknown and not text.isascii():
-            raise Refused("texts in this client_encoding are not known to the gateway", "use UTF8")
-        if self.in_doubt() and _SWALLOWED.search(text):
-            raise Refused("how this text is read depends on answers that are still to come", "wait for them first")
-
-    def cut(self, text: bytes) -> list[bytes]:
-        """The statements of a text in the client's encoding. ``Refused`` when they are too many."""
-        text = self.utf8(text)
-        try:
-            if text.find(b";", 0, -1) < 0:
-                check(text)
-                return [text]
-            return split(text, self.escapes, self.limits.max_statements)
-        except TooMany as error:
-            raise Refused(str(error), "send it in smaller pieces") from error
+        return self.encoding.utf8(text)
 
     # -- long texts ----------------------------------------------------------------------------------------------
 
@@ -224,17 +116,7 @@ class Texts:
 
     def setting(self) -> Setting:
         """How a text is to be read now, for a search elsewhere."""
-        reading = self.escapes, self._codec, self._unknown, self.in_doubt()
-        return Setting(self.limits, *reading, tuple(self.hidden))
-
-    @classmethod
-    def under(cls, setting: Setting) -> "Texts":
-        """What reads a text as it is to be read under ``setting``."""
-        texts = cls(setting.limits)
-        texts.escapes, texts._codec, texts._unknown = setting.escapes, setting.codec, setting.unknown
-        texts.in_doubt = lambda: setting.doubt
-        texts.hidden = dict.fromkeys(setting.hidden)
-        return texts
+        return Setting(self.limits, self.encoding.same(), self.in_doubt(), tuple(self.hidden))
 
     def learner(self, text: bytes) -> Callable[[Any], None]:
         """Takes what a search of ``text`` found, which is known from then on until ``forget``."""
@@ -246,7 +128,7 @@ class Texts:
         return learn
 
     def _key(self, text: bytes) -> Key:
-        return text, self.escapes, self.in_doubt(), self._codec, len(self.hidden)
+        return text, self.encoding.key(), self.in_doubt(), len(self.hidden)
 
     def _known(self, text: bytes) -> Searched | None:
         """What was found in ``text``. ``Refused`` where that was that it must not pass."""
@@ -266,7 +148,7 @@ class Texts:
     def secrets(self, statement: bytes) -> Collection[int]:
         """The numbers of the parameters whose values are not to be kept."""
         found = self._at_hand
-        return secret_parameters(statement, self.escapes, self.hidden) if found is None else found.secrets
+        return secret_parameters(statement, self.encoding.escapes, self.hidden) if found is None else found.secrets
 
     def shown(self, statement: bytes) -> Shown:
         """What a record holds of the text (already UTF-8) of a statement that runs: all of it, redacted."""
@@ -276,15 +158,14 @@ class Texts:
             return statement if found.shown is None else found.shown, 0, ""
         guarded = sensitive(statement, self.hidden)
         self.guarded = self.guarded or guarded
-        return redact(statement, self.escapes, self.hidden, self.in_doubt()) if guarded else statement, 0, ""
+        if guarded:
+            statement = redact(statement, self.encoding.escapes, self.hidden, self.in_doubt())
+        return statement, 0, ""
 
-    def effect(self, statement: bytes) -> tuple[bytes, bytes]:
-        """See ``verbs.effect``."""
-        return effect(statement) if self._at_hand is None else self._at_hand.effect
-
-    def copies(self, statement: bytes) -> bool:
-        """See ``verbs.copies``."""
-        return copies(statement) if self._at_hand is None else self._at_hand.copies
+    def does(self, statement: bytes) -> tuple[tuple[bytes, bytes], bool]:
+        """What it does to names (``verbs.effect``), and whether it copies from or to the client."""
+        found = self._at_hand
+        return (effect(statement), copies(statement)) if found is None else (found.effect, found.copies)
 
     def tags(self, statement: bytes) -> tuple[bytes, ...]:
         """See ``verbs.tags_of``."""
@@ -299,7 +180,7 @@ class Texts:
         short secret could be guessed. ``size``: of all of it, where this is only how it begins."""
         size = size or len(text)
         most = min(self.limits.max_text, self.limits.brief_text)
-        kept = redact(text[:most], self.escapes, self.hidden, self.in_doubt())[:most]
+        kept = redact(text[:most], self.encoding.escapes, self.hidden, self.in_doubt())[:most]
         return kept, size if size > most else 0, ""
 
     def hide(self, name: bytes) -> None:
@@ -310,7 +191,7 @@ class Texts:
 
     def error(self, state: bytes, message: bytes) -> bytes:
         """What a record may hold of an error's message."""
-        return redact_error(state, self.utf8(message), self.guarded)
+        return redact_error(state, self.encoding.utf8(message), self.guarded)
 
 
 def _certain() -> bool:
