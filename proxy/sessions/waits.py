@@ -1,5 +1,6 @@
 """What a relay waits for beside the loop: a decision, long work, the disk. Made by ``relay`` for itself; each wait
-is a task of the session's, and goes on with the steps that stand behind it. """
+is a task of the session's, and goes on with the steps that stand behind it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
