@@ -166,9 +166,10 @@ class Session:
         recorder = self._recorded()
         boottime = self._services.clock.boottime
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
-        relay.decide = self.decide
+        relay.waits.decide = self.decide
         relay.durable = self._settings.durable
-        relay.thinking = self._services.thinking
+        relay.waits.workshop = self._services.workshop
+        relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):
