@@ -11,19 +11,39 @@ from typing import Any
 
 from asyncssh.auth import (
     MSG_USERAUTH_INFO_RESPONSE,
+    MSG_USERAUTH_PK_OK,
     ServerAuth,
     _ServerKbdIntAuth,
     _ServerPasswordAuth,
     _ServerPublicKeyAuth,
 )
-from asyncssh.packet import SSHPacket
+from asyncssh.packet import SSHPacket, String
 
 UNREADABLE = "\ufffd"
 """Stands for a password that is no text; no token has it."""
 
 
+FAILED_AFTER = 0.005
+"""Seconds that a failure takes at least, as of sshd (auth2.c): paramiko's newer transport has a race that an answer
+which is earlier wins."""
+
+
 class KeyTry(_ServerPublicKeyAuth):
     """A key or a certificate, offered or signed with."""
+
+    async def _start(self, packet: SSHPacket) -> None:
+        signed, algorithm, key = packet.get_boolean(), packet.get_string(), packet.get_string()
+        said = packet.get_consumed_payload() if signed else b""
+        signature = packet.get_string() if signed else b""
+        packet.check_end()
+        conn: Any = self._conn
+        if not await conn.validate_public_key(self._username, key, said, signature):
+            await asyncio.sleep(FAILED_AFTER)
+            self.send_failure()
+        elif signed:
+            await self.send_success()
+        else:
+            self.send_packet(MSG_USERAUTH_PK_OK, String(algorithm), String(key))
 
 
 class PasswordTry(_ServerPasswordAuth):
@@ -38,6 +58,7 @@ class PasswordTry(_ServerPasswordAuth):
         if not change and await conn.validate_password(self._username, text_of(password)):
             await self.send_success()
         else:
+            await asyncio.sleep(FAILED_AFTER)
             self.send_failure()
 
 
@@ -55,6 +76,14 @@ class QuestionTry(_ServerKbdIntAuth):
         packet.check_end()
         self.create_task(self._validate_response(answers))
         return settled(self)
+
+    async def _validate_response(self, responses: Any) -> None:
+        conn: Any = self._conn
+        if await conn.validate_kbdint_response(self._username, responses):
+            await self.send_success()
+        else:
+            await asyncio.sleep(FAILED_AFTER)
+            self.send_failure()
 
     _packet_handlers = {MSG_USERAUTH_INFO_RESPONSE: _process_info_response}  # noqa: RUF012 (asyncssh's, per class)
 
