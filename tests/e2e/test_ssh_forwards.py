@@ -54,13 +54,12 @@ def forwarding(door: Door, *options: str) -> Iterator["subprocess.Popen[bytes]"]
 
 @contextmanager
 def proxied(port: int, place: bytes) -> Iterator[socket.socket]:
-    """A connection to a place by way of a SOCKS 5 proxy (RFC 1928), which has said that it has it."""
+    """A connection to a place by way of a SOCKS 5 proxy (RFC 1928), whose answer is still to come."""
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.settimeout(20)
         sock.sendall(b"\x05\x01\x00")
         assert sock.recv(2) == b"\x05\x00"
         sock.sendall(b"\x05\x01\x00" + place)
-        assert sock.recv(10)[:2] == b"\x05\x00"
         yield sock
 
 
@@ -155,10 +154,12 @@ def test_a_proxy_that_the_client_offers(wide: SshGateway) -> None:
     grant, port = wide.ssh_grant(), free_port()
     with echo() as there, forwarding(wide.door(grant=grant), "-D", str(port)):
         with proxied(port, b"\x01\x7f\x00\x00\x01" + there.to_bytes(2, "big")) as sock:
+            assert sock.recv(10)[:2] == b"\x05\x00"
             sock.sendall(b"hello")
             assert sock.recv(100) == b"hello"
         with proxied(port, b"\x03\x0bexample.com" + (80).to_bytes(2, "big")) as sock:
-            assert sock.recv(100) == b""
+            while sock.recv(100):  # ssh says that it has it before it asks
+                pass
     until(lambda: bool(refused(wide, grant)))
     assert refused(wide, grant)[0][:2] == ("tunnel", "example.com:80")
 
