@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from proxy.audit.chain import link
-from proxy.core.access import Approval, Claims
+from proxy.audit.chain import SALT_BYTES, verify
+from proxy.core.access import Approval, Claims, Considered, Outcome
 from proxy.core.errors import PeerError
 from proxy.core.events import GrantIssued, GrantRevoked, LoggedIn, SessionEnded, SessionStarted
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.ports import Lock, Node, Page, Reader, Store, Viewer, Writer
 from proxy.core.sessions import CutReceipt, Totals
-from proxy.core.states import RequestStatus, SessionStatus
+from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead
+from tests.audit.trails import link_salted
 from tests.contracts.conftest import Home
 from tests.fakes.things import ENDED, T0, a_decision, a_grant, a_request, a_session, an_event
 
@@ -404,6 +405,80 @@ async def test_nodes_come_and_go(store: Store) -> None:
     assert await store.read(lambda r: r.nodes()) == [beaten]
 
 
+async def test_a_worker_s_words_are_kept(store: Store) -> None:
+    node = Node("node-1", "host", T0, T0, 0, "digest", speaks=frozenset({"seal-2", "feed:cut", "é"}))
+    await store.commit(lambda w: w.put_node(node))
+    assert await store.read(lambda r: r.nodes()) == [node]
+
+
+# -- rows of a later version: all is as read, and what is put back is what was there
+
+
+LATER = {"later": {"a": [1, None, "é"]}, "newer": True}
+
+
+async def test_a_request_of_a_later_version_comes_back_as_it_was(store: Store) -> None:
+    decision = dataclasses.replace(
+        a_decision(), outcome=Outcome("perhaps"), newer=LATER, trace=(Considered("r", True, "w", LATER),)
+    )
+    request = a_request(
+        status=RequestStatus("second_stage"),
+        decision=decision,
+        approvals=(Approval("bob", True, T0, "", newer=LATER),),
+        sealed="a text",
+        mac="00",
+    )
+    await store.commit(lambda w: w.put_request(request))
+    found = await store.read(lambda r: r.request(request.id))
+    assert found == request
+    assert (found.status.is_known, found.decision.outcome.is_known) == (False, False)
+    await store.commit(lambda w: w.put_request(w.request(request.id)))  # type: ignore[arg-type]
+    assert await store.read(lambda r: r.requests(Page(), status="second_stage")) == [request]
+
+
+async def test_a_session_of_a_later_version_comes_back_as_it_was(store: Store) -> None:
+    session = a_session(
+        status=SessionStatus("paused"),
+        end_reason=EndReason("quota"),
+        totals=Totals(1, 2, 3, 4, newer=LATER),
+        receipt=CutReceipt(T0, T0, newer=LATER),
+    )
+    lock = Lock(Scope("team"), "red", "dave", "", T0)
+    await store.commit(all_of(lambda w: w.put_session(session), lambda w: w.put_lock(lock)))
+    assert await store.read(lambda r: r.session(session.id)) == session
+    assert await store.read(lambda r: (r.locks(), r.lock(Scope("team"), "red"))) == ([lock], lock)
+    assert await store.read(lambda r: r.sessions(Page(), live=True)) == []
+
+
+async def test_a_grant_keeps_its_text(store: Store) -> None:
+    grant = a_grant(sealed='{"fields":{"later":1},"must":[]}', mac="00")
+    await store.commit(lambda w: w.put_grant(grant))
+    facts = await store.read(lambda r: r.admission_facts(CLAIMS))
+    assert facts.grant == grant == await store.read(lambda r: r.grant(grant.id))
+
+
+async def test_columns_of_a_later_version_outlive_a_row_s_replacement(sql_home: Home) -> None:
+    tables = {"requests": "id", "grants": "id", "sessions": "id", "locks": "key", "nodes": "id"}
+    puts = all_of(
+        lambda w: w.put_request(a_request()),
+        lambda w: w.put_grant(a_grant()),
+        lambda w: w.put_session(a_session()),
+        lambda w: w.put_lock(Lock(Scope.IDENTITY, "alice", "dave", "", T0)),
+        lambda w: w.put_node(Node("node-1", "host", T0, T0, 0, "digest")),
+    )
+    async with sql_home.open() as store:
+        await store.commit(puts)
+    for table in tables:
+        sql_home.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'default'")
+        sql_home.execute(f"UPDATE {table} SET later = 'kept'")
+    async with sql_home.open() as store:
+        await store.commit(puts)
+        await store.commit(lambda w: w.put_grant(a_grant("grant-new")))
+    for table in tables:
+        assert ("kept",) in sql_home.execute(f"SELECT later FROM {table}"), table
+    assert sql_home.execute("SELECT later FROM grants WHERE id = 'grant-new'") == [("default",)]
+
+
 # -- feed
 
 
@@ -474,9 +549,23 @@ async def test_rows_read_back_have_the_digest_they_were_given(store: Store) -> N
     receipt = CutReceipt(0.1 + 0.2, 1e300, 5e-324, None, "nul \x00, é, \U0001f512, </script>, \u2028")
     await store.commit(lambda w: w.append(an_event(SessionEnded, totals=Totals(2**53 + 1), receipt=receipt)))
     await store.commit(lambda w: w.append(an_event(LoggedIn, source="")))
-    for row in await store.read(lambda r: r.trail_after(0)):
-        made = link(row.seq, row.at, row.node, row.kind, row.actor, row.subjects, row.body, row.previous)
-        assert made.digest == row.digest
+    rows = await store.read(lambda r: r.trail_after(0))
+    assert verify(rows) is None
+    for row in rows:
+        said = (row.seq, row.at, row.node, row.kind, row.actor, row.subjects, row.body, row.previous)
+        assert link_salted(*said, row.salt) == row
+        assert len(bytes.fromhex(row.salt)) == SALT_BYTES
+    assert rows[0].salt != rows[1].salt
+
+
+async def test_names_that_no_column_can_hold_are_written_all_the_same(store: Store) -> None:
+    """Who types half a surrogate pair or NUL must not keep a row out of the trail."""
+    for name in ("\ud800x", "x\x00", "\ud83d\ude00", "\U0001f600\udc00"):
+        await store.commit(lambda w, name=name: w.append(LoggedIn(actor=name, source=name)))  # type: ignore[misc]
+    rows = await store.read(lambda r: r.trail_after(0))
+    assert verify(rows) is None
+    assert [row.actor for row in rows] == ["\ufffdx", "x\ufffd", "\U0001f600", "\U0001f600\ufffd"]
+    assert [row.body["source"] for row in rows] == ["\ud800x", "x\x00", "\U0001f600", "\U0001f600\udc00"]
 
 
 async def test_the_trail_is_searched(store: Store) -> None:

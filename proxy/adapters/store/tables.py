@@ -52,6 +52,8 @@ requests = sa.Table(
     word("grant_id", null=True),
     word("extends", null=True),
     word("source"),
+    word("sealed"),
+    word("mac"),
     word("approvers"),  # out of ``decision``, to find by
     sa.Index("requests_identity", "identity", "id"),
     sa.Index("requests_approvers", "approvers", "id"),
@@ -86,6 +88,7 @@ grants = sa.Table(
     word("revoked_by"),
     word("revoked_reason"),
     word("mac"),
+    word("sealed"),
     sa.Index("grants_identity", "identity", "id"),
     sa.Index("grants_resource", "resource", "id"),
     sa.Index("grants_ends", "ends"),
@@ -150,6 +153,8 @@ nodes = sa.Table(
     number("feed_seen"),
     word("digest"),
     instant("drains"),
+    word("refuses"),
+    word("speaks"),
 )
 
 # One row, locked by every writer before anything else: it gives out the numbers of trail and feed, so that both are
@@ -184,6 +189,9 @@ trail = sa.Table(
     word("body"),
     word("previous"),
     word("digest"),
+    sa.Column("format", Seq, nullable=True),  # none: 1
+    word("body_digest", null=True),
+    word("salt", null=True),
     sa.Index("trail_kind", "kind", "seq"),
     sa.Index("trail_actor", "actor", "seq"),
     sa.Index("trail_request", "request_id", "seq"),
@@ -202,6 +210,7 @@ trail_heads = sa.Table(
     instant("at"),
     word("kid"),
     word("signature"),
+    number("origin"),
 )
 
 feed = sa.Table(
@@ -215,4 +224,13 @@ feed = sa.Table(
     word("by"),
     word("reason"),
     word("data"),
+    word("effect"),
+)
+
+# Which steps made this schema, and which of them a program that does not know them may overlook: see ``migrate``.
+schema_steps = sa.Table(
+    "schema_steps",
+    METADATA,
+    word("revision", key=True),
+    sa.Column("additive", sa.Boolean(), nullable=False),
 )

@@ -28,7 +28,7 @@ def log(
     """Events of the trail, newest first. For auditors and admins."""
     asked = {"kind": kind, "actor": actor, "subject": about}
     found = list(logged_in().every("/v1/audit/events", asked, most=limit))
-    rows = [{**each, "what": _told(each["body"])} for each in found]
+    rows = [{**each, "what": _told(each)} for each in found]
     headings = {"seq": "SEQ", "at": "AT", "kind": "EVENT", "actor": "BY", "what": "WHAT"}
     screen = screen_of(context)
     screen.show({"items": found}, lambda: screen.table(rows, headings, "the trail holds nothing like that"))
@@ -53,6 +53,8 @@ def _whole(found: dict[str, Any]) -> list[str]:
     """What was looked at, and what that does not say."""
     signed = f"signed up to row {found['signed']}" if found["signed"] else "not signed yet"
     lines = [f"the trail is whole: {found['rows']} rows, {found['heads']} signed heads, {signed}"]
+    if found["erased"]:
+        lines.append(f"  {found['erased']} rows erased")
     lines.append(f"recordings: {found['recordings']} are what the trail says")
     if found["unsealed"]:
         lines.append(
@@ -69,9 +71,14 @@ def _broken(found: dict[str, Any]) -> list[str]:
     lines = ["SOMEBODY CHANGED WHAT MUST NOT CHANGE", *(f"  {each}" for each in found["problems"])]
     if found["more"]:
         lines.append(f"  and {found['more']} more")
+    if found["erased"]:
+        lines.append(f"{found['erased']} rows erased")
     lines.append(f"{found['rows']} rows and {found['recordings']} recordings are good")
     return lines
 
 
-def _told(body: dict[str, Any]) -> str:
+def _told(row: dict[str, Any]) -> str:
+    if row["format"] > 1 and not row["salt"]:
+        return "(erased)"
+    body = row["body"]
     return " ".join(f"{name}={body[name]}" for name in SHOWN if body.get(name))
