@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from proxy.core.identity import Account, Identity, Resource
+from proxy.core.identity import Account, Identity, Resource, Who
 from proxy.core.states import GrantStatus, RequestStatus
 
 
@@ -51,12 +51,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One person's yes or no to a request."""
+    """One person's yes or no to a request. ``by`` is their id, ``by_name`` their name then."""
 
     by: str
     approved: bool
     at: float
     reason: str = ""
+    by_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.by, self.by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Request:
     """Someone asks for an account on a resource, for a duration in seconds, with a reason.
 
     ``extends`` is the grant whose end this request would move; ``expires`` is when an undecided request lapses.
+    ``identity`` is an id, ``identity_name`` the name that went with it then.
     """
 
     id: str
@@ -82,6 +88,11 @@ class Request:
     grant: str | None = None
     extends: str | None = None
     source: str = ""
+    identity_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,8 @@ class Grant:
     """An approved request: identity + resource + account + [starts, ends) + source networks.
 
     ``mac`` authenticates the row under a key that is not in the store, so that an operator with the database's
-    password cannot mint or prolong a grant.
+    password cannot mint or prolong a grant. ``identity`` and ``revoked_by`` are ids; the names that went with them
+    then are beside them.
     """
 
     id: str
@@ -107,6 +119,16 @@ class Grant:
     revoked_by: str = ""
     revoked_reason: str = ""
     mac: str = ""
+    identity_name: str = ""
+    revoked_by_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name
+
+    @property
+    def revoker(self) -> Who:
+        return self.revoked_by, self.revoked_by_name
 
     def status(self, now: float) -> GrantStatus:
         """The status word at an instant: it follows from the times alone."""
@@ -119,7 +141,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says: which grant, for whom, until when it may be presented."""
+    """What a verified token says: which grant, for whom (an id), until when it may be presented."""
 
     jti: str
     subject: str

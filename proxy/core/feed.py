@@ -32,7 +32,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
-    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut."""
+    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut. ``by`` and
+    the ``key`` of an identity are ids; ``data["names"]`` has the names of those whose name was another."""
 
     seq: int
     at: float
@@ -42,3 +43,8 @@ class FeedItem:
     by: str = ""
     reason: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+
+    def name_of(self, id: str) -> str:
+        """Return the name that went with an id of this item when it was published."""
+        names = self.data.get("names")
+        return str(names.get(id, id)) if isinstance(names, Mapping) else id

@@ -5,6 +5,7 @@ Written by ``sessions``; read by ``api`` and ``audit``. The live object is ``ses
 
 from dataclasses import dataclass
 
+from proxy.core.identity import Who
 from proxy.core.states import EndReason, SessionStatus
 
 
@@ -38,7 +39,8 @@ class Totals:
 class SessionRecord:
     """One row of the sessions table. ``recording`` is the key of its recording in the recordings' folder.
 
-    ``detail`` is the last word for a person, for example who revoked and why.
+    ``detail`` is the last word for a person, for example who revoked and why. ``identity`` is an id,
+    ``identity_name`` the name that went with it then.
     """
 
     id: str
@@ -60,3 +62,8 @@ class SessionRecord:
     totals: Totals = Totals()
     receipt: CutReceipt | None = None
     recording_digest: str = ""
+    identity_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name

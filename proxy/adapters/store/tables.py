@@ -52,6 +52,7 @@ requests = sa.Table(
     word("grant_id", null=True),
     word("extends", null=True),
     word("source"),
+    word("identity_name"),
     word("approvers"),  # out of ``decision``, to find by
     sa.Index("requests_identity", "identity", "id"),
     sa.Index("requests_approvers", "approvers", "id"),
@@ -86,6 +87,8 @@ grants = sa.Table(
     word("revoked_by"),
     word("revoked_reason"),
     word("mac"),
+    word("identity_name"),
+    word("revoked_by_name"),
     sa.Index("grants_identity", "identity", "id"),
     sa.Index("grants_resource", "resource", "id"),
     sa.Index("grants_ends", "ends"),
@@ -109,6 +112,8 @@ locks = sa.Table(
     word("by"),
     word("reason"),
     instant("at"),
+    word("name"),
+    word("by_name"),
 )
 
 sessions = sa.Table(
@@ -133,6 +138,7 @@ sessions = sa.Table(
     word("totals"),
     word("receipt", null=True),
     word("recording_digest"),
+    word("identity_name"),
     sa.Index("sessions_identity", "identity", "id"),
     sa.Index("sessions_resource", "resource", "id"),
     sa.Index("sessions_grant", "grant_id", "status", "id"),
