@@ -15,7 +15,7 @@ _SEES_ALL = frozenset({Role.ADMIN, Role.AUDITOR})
 
 def current(catalog: Catalog, identity: Identity) -> Identity:
     """The same person as the configuration has them now; ``Denied`` where it has them no more."""
-    known = catalog.identities.get(identity.name)
+    known = catalog.identities.get(identity.id)
     if known is None:
         raise Denied("you are not known here any more", hint="log in again", code="unauthenticated")
     return known
@@ -33,7 +33,7 @@ def sees_all(identity: Identity) -> bool:
 def sees_request(identity: Identity, request: Request) -> bool:
     """Its maker, those who may decide it, who said yes to it, admins and auditors."""
     return (
-        request.identity == identity.name
+        request.identity == identity.id
         or sees_all(identity)
         or approved(identity, request)
         or (bool(request.decision.approvers) and request.decision.approvers in identity.groups)
@@ -42,21 +42,21 @@ def sees_request(identity: Identity, request: Request) -> bool:
 
 def approved(identity: Identity, request: Request | None) -> bool:
     """Whether this person said yes to that request."""
-    return request is not None and any(each.by == identity.name and each.approved for each in request.approvals)
+    return request is not None and any(each.by == identity.id and each.approved for each in request.approvals)
 
 
 def sees_grant(identity: Identity, grant: Grant, request: Request | None) -> bool:
     """Its holder, who approved it, admins and auditors. ``request`` is the grant's."""
-    return grant.identity == identity.name or sees_all(identity) or approved(identity, request)
+    return grant.identity == identity.id or sees_all(identity) or approved(identity, request)
 
 
 def viewer(identity: Identity) -> Viewer | None:
     """Whose lists this person's are, as ``sees_request`` and ``sees_grant`` say; None for who sees all."""
-    return None if sees_all(identity) else Viewer(identity.name, identity.groups)
+    return None if sees_all(identity) else Viewer(identity.id, identity.groups)
 
 
 def sees_session(identity: Identity, session: SessionRecord) -> bool:
-    return session.identity == identity.name or sees_all(identity)
+    return session.identity == identity.id or sees_all(identity)
 
 
 def no_such(thing: str) -> NotFound:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from proxy.core.identity import Who, names
+
 
 class FeedKind(StrEnum):
     """``REVOKED`` and ``LOCKED`` end what they touch; the rest inform."""
@@ -48,3 +50,9 @@ class FeedItem:
         """Return the name that went with an id of this item when it was published."""
         names = self.data.get("names")
         return str(names.get(id, id)) if isinstance(names, Mapping) else id
+
+
+def with_names(*known: Who) -> dict[str, object]:
+    """Return the ``data`` of an item that tells the names of these people; empty where each name is the id."""
+    found = names(*known)
+    return {"names": found} if found else {}

@@ -20,9 +20,9 @@ class Role(StrEnum):
 class Identity:
     """A person or service account, as an identity provider vouched for it.
 
-    ``id`` never changes and is what is stored: grants, locks, votes, log-ins, the feed and the trail hold it. ``name``
-    is what people type and read, and what policies speak of beside ``groups``; it can change, and then the id is
-    what says that it is still the same person. Left empty, the id is the name.
+    ``id`` never changes and is what is stored: grants, locks, votes, log-ins, the feed and the trail hold it.
+    ``name`` is what people type and read, and what policies speak of beside ``groups``; it can change, and then the
+    id says that it is still the same person. Left empty, the id is the name.
     """
 
     name: str
@@ -46,7 +46,7 @@ Who = tuple[str, str]
 
 def names(*known: Who) -> dict[str, str]:
     """Return id -> name of those whose name is not their id: what is kept beside ids that are stored."""
-    return {id: name for id, name in known if name and name != id}
+    return {who[0]: who[1] for who in known if who[1] and who[1] != who[0]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,13 @@ class Catalog:
         return next((each for each in self.identities.values() if each.name == name), None)
 
     def id_of(self, word: str) -> str:
-        """Return the id of whom ``word`` names; ``word`` itself, which may be the id of somebody who has left, where
-        nobody has that name. For what people type; what is stored is an id already and must not come here."""
+        """Return the id of whom ``word`` names; where nobody has that name ``word`` itself, which may be the id of
+        somebody who has left. For what people type; what is stored is an id already and must not come here."""
         found = self.named(word)
         return word if found is None else found.id
 
     def name_of(self, who: Who) -> str:
         """Return what to call somebody in front of people: their name of now, else the one recorded beside their
         id, else the id."""
-        id, name = who
-        found = self.identities.get(id)
-        return found.name if found else name or id
+        found = self.identities.get(who[0])
+        return found.name if found else who[1] or who[0]

@@ -3,11 +3,13 @@ and the kernel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.access.refusals import refused
 from proxy.core.access import Admission, Refusal
 from proxy.core.errors import Denied, PeerError, Unavailable, Unreachable
 from proxy.core.events import AdmissionGranted, SessionEnded, SessionStarted
+from proxy.core.identity import names
 from proxy.core.ports import Page, Writer
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
@@ -82,7 +84,7 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
     if most and len(writer.sessions(Page(limit=most), live=True, grant=record.grant)) >= most:
         raise refused(Refusal.TOO_MANY_SESSIONS, limit=most)
     writer.put_session(record)
-    common = {
+    common: dict[str, Any] = {
         "actor": record.identity,
         "session": record.id,
         "grant": record.grant,
@@ -91,6 +93,7 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
         "account": record.account,
         "database": record.database,
         "source": record.source,
+        "names": names(record.who),
     }
     writer.append(AdmissionGranted(jti=admission.jti, **common))
     writer.append(
@@ -125,6 +128,7 @@ def finish(writer: Writer, record: SessionRecord) -> bool:
             totals=record.totals,
             receipt=record.receipt,
             recording_digest=record.recording_digest,
+            names=names(record.who),
         )
     )
     return True

@@ -86,7 +86,7 @@ def act(session: Endable, item: FeedItem) -> None:
     """Do to one session what an item of the feed says."""
     reason = END_OF.get((item.kind, item.scope))
     if reason is not None:
-        who = f"by {item.by}" if item.by else ""
+        who = f"by {item.name_of(item.by)}" if item.by else ""
         session.end(reason, ": ".join(part for part in (who, item.reason) if part), item.at)
     elif item.kind is FeedKind.EXTENDED:
         ends = item.data.get("ends")
