@@ -24,7 +24,7 @@ from proxy.access.usability import GrantLocks, Standing, standing_of, usable
 from proxy.core.access import Admission, Claims, Grant, Refusal, UserCertificate, Wish
 from proxy.core.errors import Denied, Unavailable
 from proxy.core.events import AdmissionRefused
-from proxy.core.identity import Catalog
+from proxy.core.identity import Catalog, Who, names
 from proxy.core.ports import AdmissionFacts, Clock, GrantSeal, Store
 from proxy.policy.networks import inside
 
@@ -186,9 +186,7 @@ class Gate:
         await self._refused.flush(now)
 
 
-def refusal_of(
-    why: str, wish: Wish, holder: Holder, resource: str
-) -> tuple[tuple[str, ...], AdmissionRefused]:
+def refusal_of(why: str, wish: Wish, holder: Holder, resource: str) -> tuple[tuple[str, ...], AdmissionRefused]:
     """The event of a refusal, and what it is counted with: the like from the same source, and once a token has
     verified only those of its holder, so that nobody's refusal goes under another's name."""
     event = AdmissionRefused(

@@ -10,6 +10,7 @@ from itertools import islice
 from proxy.access.judge import is_live
 from proxy.access.paging import every
 from proxy.access.people import approved, current, is_admin, must_be_admin, no_such, sees_grant, sees_session
+from proxy.access.rights import Right, may
 from proxy.access.texts import reason as one_line
 from proxy.core.access import Grant
 from proxy.core.errors import Denied, PeerError
@@ -30,8 +31,8 @@ _KEY_LONGEST = 255
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is to be ended: one grant, everything of an identity or on a resource, one token (``key`` is its jti),
-    or everything (``key`` is empty). An identity is named by name or id as people do; ``Revocations`` makes an id of
-    it before it looks at anything stored."""
+    or everything (``key`` is empty). An identity is named by name or id as people do; ``Revocations`` makes an id
+    of it before it looks at anything stored."""
 
     scope: Scope
     key: str = ""
@@ -179,7 +180,7 @@ class Revocations:
         """All locks, for admins and auditors; others see their own."""
         person = current(self._catalog(), by)
         locks = await self._store.read(lambda reader: reader.locks())
-        if person.roles:
+        if may(person, Right.TRAIL):
             return locks
         return [lock for lock in locks if lock.scope is Scope.IDENTITY and lock.key == person.id]
 
@@ -205,8 +206,8 @@ class Revocations:
         return Revocation(seq, now, (), tuple(live_sessions(writer, target)))
 
     async def unlock(self, scope: Scope, key: str, by: Identity) -> None:
-        """Take the lock away. Admins only; ``NotFound`` when there is none. Where a person has the name and no lock,
-        a lock of that very id is meant: its holder may have left, and somebody else have their name."""
+        """Take the lock away. Admins only; ``NotFound`` when there is none. Where a person has the name and no
+        lock, a lock of that very id is meant: its holder may have left, and somebody else have their name."""
         await self._store.commit(lambda writer: self._unlock(writer, Target(scope, key), by))
 
     def _unlock(self, writer: Writer, target: Target, by: Identity) -> None:

@@ -20,11 +20,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One rule that was looked at, and why it did or did not decide."""
+    """One rule that was looked at, and why it did or did not decide. ``covers``: it is about this person, resource
+    and account, however they ask; whom it is not about is not told of it."""
 
     rule: str
     matched: bool
     why: str
+    covers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

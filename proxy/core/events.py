@@ -41,8 +41,8 @@ class Event:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def body(self) -> dict[str, Any]:
-        """All fields but ``actor`` (and ``names``, where there are none) as JSON-able values; what is not classified
-        prints as ``***``."""
+        """All fields but ``actor`` (and ``names``, where there are none) as JSON-able values; what is not
+        classified prints as ``***``."""
         return {
             each.name: plain(getattr(self, each.name)) if "class" in each.metadata else "***"
             for each in dataclasses.fields(self)

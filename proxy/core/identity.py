@@ -88,13 +88,14 @@ class Catalog:
 
     ``rules`` are ``policy.rules.Rule`` in order; opaque here. ``digest`` is the SHA-256 (hex) of the
     configuration it was built from: nodes of one cluster must agree on it. ``identities`` is by id. No name of one
-    person is another's id, so that what somebody types means one of them.
+    person is another's id, so that what somebody types means one of them. ``admins_read``: see ``access.rights``.
     """
 
     identities: Mapping[str, Identity]
     resources: Mapping[str, Resource]
     rules: tuple[Any, ...]
     digest: str
+    admins_read: bool = False
 
     def named(self, name: str) -> Identity | None:
         """Return the person of that very name, or None. Ids are not looked at."""

@@ -112,6 +112,7 @@ def routes(doorkeeper: Doorkeeper) -> APIRouter:
     async def me(caller: Known, services: Given) -> Me:
         return Me(
             name=caller.identity.name,
+            id=caller.identity.id,
             display=caller.identity.display,
             groups=sorted(caller.identity.groups),
             roles=sorted(caller.identity.roles),

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from proxy.api.shapes.values import Asked, AskedDuration, Instant, Shape
+from proxy.api.shapes.values import Asked, AskedDuration, Instant, Paged, Shape
 
 
 class TrailEvent(Shape):
@@ -20,6 +20,12 @@ class TrailEvent(Shape):
     body: dict[str, Any]
     previous: str
     digest: str
+
+
+class TrailPage(Paged[TrailEvent]):
+    """Rows hold ids, as they were hashed: ``names`` says what to call those whose name is not their id."""
+
+    names: dict[str, str] = Field(description="id -> name of now, or of then for who has left")
 
 
 class HeadShown(Shape):
@@ -59,11 +65,13 @@ class Ready(Shape):
 
 
 class Reloaded(Shape):
-    """A configuration taken up. ``restart`` names the changed settings that need a restart to act."""
+    """A configuration taken up. ``restart`` names the changed settings that need a restart to act; ``warnings`` say
+    what somebody should look at."""
 
     digest: str
     changed: list[str]
     restart: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
 
 
 DRAIN = 1800.0

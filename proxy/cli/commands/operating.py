@@ -39,6 +39,8 @@ def reload(context: typer.Context, json: Json = False) -> None:
     screen = screen_of(context)
     changed = ", ".join(answer["changed"]) or "nothing"
     screen.show(answer, lambda: screen.line(f"reloaded; changed: {changed}"))
+    for each in answer.get("warnings", ()):
+        screen.note(f"look at this: {each}")
     if answer["restart"]:
         screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
 
