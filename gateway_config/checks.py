@@ -4,12 +4,12 @@ approvals that nobody could give.
 Pure: ``surroundings`` checks what lies outside the file. Called by ``loading`` once the models are valid.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from gateway_config.policies import Approval, Policy
 from gateway_config.postgres import PostgresAccount
-from gateway_config.problems import Finding, Place
+from gateway_config.problems import Finding, Place, path
 from gateway_config.resources import Account
 from gateway_config.schema import Config
 from gateway_config.suggestions import suggestion
@@ -17,13 +17,13 @@ from gateway_config.targets import AnyResource
 from gateway_config.values import Address
 
 
-def findings(config: Config) -> Iterator[Finding]:
-    """Everything that does not fit together."""
+def findings(config: Config, called: Callable[[Place], str] = path) -> Iterator[Finding]:
+    """Everything that does not fit together. ``called``: how people find another place."""
     for kind in ("listeners", "users", "groups", "resources", "policies"):
-        yield from _unique((kind,), [each.name for each in getattr(config, kind)])
+        yield from _unique((kind,), [each.name for each in getattr(config, kind)], called)
     for index, resource in enumerate(config.resources):
-        yield from _unique(("resources", index, "accounts"), [each.name for each in resource.accounts])
-    yield from _ids(config)
+        yield from _unique(("resources", index, "accounts"), [each.name for each in resource.accounts], called)
+    yield from _ids(config, called)
     yield from _memberships(config)
     yield from _collisions(config)
     yield from _store(config)
@@ -31,11 +31,11 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _policy(config, policy, ("policies", index))
 
 
-def _unique(place: Place, names: Sequence[str]) -> Iterator[Finding]:
+def _unique(place: Place, names: Sequence[str], called: Callable[[Place], str]) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in first:
-            yield (*place, index, "name"), f'"{name}" is the name of {place[-1]}[{first[name]}] already'
+            yield (*place, index, "name"), f'"{name}" is the name of {called((*place, first[name]))} already'
         first.setdefault(name, index)
 
 
@@ -43,7 +43,7 @@ RESERVED = frozenset({"gateway", "anonymous"})
 """Who the trail says did what no person did."""
 
 
-def _ids(config: Config) -> Iterator[Finding]:
+def _ids(config: Config, called: Callable[[Place], str]) -> Iterator[Finding]:
     """Whatever people type, and whatever is stored, must mean one person: no two have the same id, and no id is the
     name of somebody else."""
     names = {user.name: index for index, user in enumerate(config.users)}
@@ -53,12 +53,9 @@ def _ids(config: Config) -> Iterator[Finding]:
         other = first.setdefault(wanted, index)
         namesake = names.get(wanted, index)
         if other != index and config.users[other].name != user.name:
-            yield place, f'"{wanted}" is the id of users[{other}] already ({config.users[other].name})'
+            yield place, f'"{wanted}" is the id of {called(("users", other))} already'
         elif namesake != index and config.users[namesake].name != user.name:
-            yield (
-                place,
-                f'"{wanted}" is the name of users[{namesake}]: whoever is locked or asked about must be one',
-            )
+            yield place, f'"{wanted}" is the name of {called(("users", namesake))}: an id must mean one person'
         if wanted in RESERVED:
             yield place, f'"{wanted}" is what the trail calls what no person did; take another name or `id`'
 

@@ -18,11 +18,18 @@ from gateway_config.policies import Policy
 from gateway_config.resources import Resource
 from gateway_config.runtime import Api, Gateway, Limits, Recordings, Store, Tokens
 from gateway_config.settings import Section, is_per_node, setting
+from gateway_config.values import FilePatterns
 
 
 class Config(Section):
-    """What one file says."""
+    """What one file says, with those that it includes."""
 
+    include: FilePatterns = setting(
+        "Files with more policies, after those of this file: paths or patterns such as `policies/*.toml`.",
+        "live",
+        (),
+        per_node=True,
+    )
     gateway: Gateway = setting("The process itself.", "restart", Gateway())
     store: Store = setting("Where everything that must survive lives.", "restart", Store())
     recordings: Recordings = setting("Where and how sessions are recorded.", "restart", Recordings())

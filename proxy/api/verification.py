@@ -7,10 +7,12 @@ look.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from proxy.access.revocations import TOKEN_REMEMBERED
 from proxy.api.services import Services
 from proxy.api.shapes.operations import Verified
+from proxy.audit.erasure import Erasures
 from proxy.audit.recordings import RecordingsVerifier
 from proxy.audit.standing import Named, StandingVerifier, Undone, look
 from proxy.audit.verification import Verifier
@@ -22,23 +24,41 @@ SHOWN_MOST = 20
 """Findings that are told; the rest is counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What goes through the trail, each for its own kind of finding."""
+
+    trail: Verifier
+    recordings: RecordingsVerifier
+    standing: StandingVerifier
+    erasures: Erasures
+
+    def check(self, rows: Sequence[TrailRow], heads: Sequence[TrailHead], undone: Undone) -> None:
+        """One page: its chain and heads, then what its good rows speak of. Hashes, and reads files."""
+        self.trail.feed(rows, heads)
+        good = [each for each in rows if each.seq <= self.trail.place[0]]
+        self.recordings.feed(good)
+        self.standing.feed(good, undone)
+        self.erasures.feed(good)
+
+
 async def verified(services: Services) -> Verified:
     """The first bad row, if any: of the chain, one whose signed head says something else, the end of a session
-    whose recording is not what it was, or an end of what is there again. The trail is believed up to its first bad
-    row, and no further."""
-    trail = Verifier(services.head_keys())
+    whose recording is not what it was, an end of what is there again, or one that was erased by nobody who may. The
+    trail is believed up to its first bad row, and no further."""
+    keys = services.head_keys()
     recordings = RecordingsVerifier(services.recordings.digest, services.facts().machine)
-    standing = StandingVerifier()
+    looks = Looks(Verifier(keys), recordings, StandingVerifier(), Erasures(keys))
+    trail = looks.trail
     last, _ = await services.store.read(lambda reader: reader.trail_head())
     while True:
-        rows, heads, undone = await services.store.read(lambda reader: page(reader, trail.place[0]))
-        await asyncio.to_thread(check, trail, recordings, rows, heads)
-        standing.feed((each for each in rows if each.seq <= trail.place[0]), undone)
-        if trail.finding is not None or len(rows) < PAGE or trail.place[0] >= last + PAGE:
+        found = await services.store.read(lambda reader: page(reader, trail.place[0]))
+        await asyncio.to_thread(looks.check, *found)
+        if trail.finding is not None or len(found[0]) < PAGE or trail.place[0] >= last + PAGE:
             break
     if trail.finding is None:
-        standing.finish(*await services.store.read(lambda reader: locked(reader, trail.place[0])))
-    return told(trail, recordings, standing)
+        looks.standing.finish(*await services.store.read(lambda reader: locked(reader, trail.place[0])))
+    return told(looks)
 
 
 def page(reader: Reader, after: int) -> tuple[Sequence[TrailRow], Sequence[TrailHead], Undone]:
@@ -58,17 +78,10 @@ def locked(reader: Reader, after: int) -> tuple[list[TrailRow], set[Named]]:
     return later, {(str(each.scope), each.key) for each in reader.locks()}
 
 
-def check(
-    trail: Verifier, recordings: RecordingsVerifier, rows: Sequence[TrailRow], heads: Sequence[TrailHead]
-) -> None:
-    """One page: its chain and heads, then the recordings that its good rows speak of. Hashes and reads files."""
-    trail.feed(rows, heads)
-    recordings.feed(each for each in rows if each.seq <= trail.place[0])
-
-
-def told(trail: Verifier, recordings: RecordingsVerifier, standing: StandingVerifier) -> Verified:
-    report, files = trail.report(), recordings.report()
-    findings = [*files.findings, *standing.findings, *([report.first_bad] if report.first_bad else [])]
+def told(looks: Looks) -> Verified:
+    report, files = looks.trail.report(), looks.recordings.report()
+    findings = [*files.findings, *looks.standing.findings, *looks.erasures.findings()]
+    findings += [report.first_bad] if report.first_bad else []
     findings.sort(key=lambda each: each.seq)
     first = findings[0] if findings else None
     return Verified(
@@ -76,6 +89,7 @@ def told(trail: Verifier, recordings: RecordingsVerifier, standing: StandingVeri
         rows=report.rows,
         heads=report.heads,
         signed=report.signed,
+        erased=looks.erasures.count,
         recordings=files.checked,
         unsealed=len(files.unsealed),
         elsewhere=files.elsewhere,

@@ -80,7 +80,8 @@ class AdmissionFacts:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on. ``drains``: it
-    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves."""
+    takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves. ``refuses``:
+    the grounds on which it admits nobody now, in words."""
 
     id: str
     host: str
@@ -89,6 +90,7 @@ class Node:
     feed_seen: int
     digest: str
     drains: float = 0.0
+    refuses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,20 +153,25 @@ class FileRecorder:
         end = at + 8 + size
         if end > self._room:
             self._next_window(size)
-            self.write(record)
+            if self._room < 0:  # another thread has given up on it meanwhile
+                raise failed(self._broken)
+            self._put(codec.renumbered(body, self.number))
             return
         # The checksum tells a reader, or a restart after a power cut, whether the frame is whole.
         if size < _SHORT:
             _PUT[size](self._map, at, size, crc32(body), body)
         else:
-            self._map[at:end] = _head(size, crc32(body)) + body
+            self._map[at + 8 : end] = body
+            self._map[at : at + 8] = _head(size, crc32(body))
         self._at = end
         self.number += 1
 
     def _put(self, body: bytes) -> None:
-        """``write``'s last lines, for bodies that are no records and known to fit."""
-        end = self._at + HEAD.size + len(body)
-        self._map[self._at : end] = _head(len(body), crc32(body)) + body
+        """``write``'s last lines, for bodies that are known to fit."""
+        begin = self._at + HEAD.size
+        end = begin + len(body)
+        self._map[begin:end] = body
+        self._map[self._at : begin] = _head(len(body), crc32(body))
         self._at = end
         self.number += 1
 

@@ -1,8 +1,7 @@
 """Recordings are held against the trail."""
 
-from proxy.audit.chain import link
 from proxy.audit.recordings import RecordingsVerifier, verify_recordings
-from tests.audit.trails import session_rows
+from tests.audit.trails import link, session_rows
 
 
 def test_recordings_are_as_the_trail_says() -> None:

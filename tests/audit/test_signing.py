@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.audit.chain import link
 from proxy.audit.signing import Signing
 from proxy.audit.verification import verify_trail
 from proxy.core.events import Unlocked
-from tests.audit.trails import PUBLIC, sign
+from tests.audit.trails import PUBLIC, link, sign
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryStore
 

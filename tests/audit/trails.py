@@ -7,12 +7,22 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from proxy.audit.chain import link
+from proxy.audit.chain import linked, salted
 from proxy.audit.heads import make
 from proxy.core.trail import TrailHead, TrailRow
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PUBLIC: Mapping[str, object] = {"head-1": KEY.public_key()}
+
+
+def link(*said: Any) -> TrailRow:
+    """A row of format 1: sequence, instant, node, kind, actor, subjects, body, and the digest before it."""
+    return linked(TrailRow(*said, ""))
+
+
+def link_salted(*said: Any) -> TrailRow:
+    """A row of format 2: the same, and a salt."""
+    return salted(TrailRow(*said[:-1], ""), said[-1])
 
 
 def sign(text: bytes) -> tuple[str, str]:
@@ -33,6 +43,25 @@ def trail(length: int, *, word: str = "x") -> list[TrailRow]:
             link(seq, 1_800_000_000.0 + seq / 3, "n1", "grant_issued", "alice", {"grant": "g"}, body, previous)
         )
     return rows
+
+
+SALT = "5a" * 16
+
+
+def mixed(kinds: str) -> list[TrailRow]:
+    """A row for each letter: of format 1, of format 2, or an erased one (e)."""
+    rows: list[TrailRow] = []
+    for seq, kind in enumerate(kinds, 1):
+        previous = rows[-1].digest if rows else ""
+        said = (seq, 1_800_000_000.0 + seq / 3, "n1", "request_made", "alice", {"grant": "g"}, {"reason": "x"})
+        row = link(*said, previous) if kind == "1" else link_salted(*said, previous, SALT)
+        rows.append(erased(row) if kind == "e" else row)
+    return rows
+
+
+def erased(row: TrailRow) -> TrailRow:
+    """The row without what it said."""
+    return changed(row, actor="", subjects={}, body={}, salt="")
 
 
 def session_rows(*sessions: tuple[str, str, str], node: str = "") -> list[TrailRow]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from proxy.audit.chain import link
+from proxy.audit.chain import SALT_BYTES, verify
 from proxy.core.access import Approval, Claims
 from proxy.core.errors import PeerError
 from proxy.core.events import GrantIssued, GrantRevoked, LoggedIn, SessionEnded, SessionStarted
@@ -16,6 +16,7 @@ from proxy.core.ports import Lock, Node, Page, Reader, Store, Viewer, Writer
 from proxy.core.sessions import CutReceipt, Totals
 from proxy.core.states import RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead
+from tests.audit.trails import link_salted
 from tests.contracts.conftest import Home
 from tests.fakes.things import ENDED, T0, a_decision, a_grant, a_request, a_session, an_event
 
@@ -474,9 +475,23 @@ async def test_rows_read_back_have_the_digest_they_were_given(store: Store) -> N
     receipt = CutReceipt(0.1 + 0.2, 1e300, 5e-324, None, "nul \x00, é, \U0001f512, </script>, \u2028")
     await store.commit(lambda w: w.append(an_event(SessionEnded, totals=Totals(2**53 + 1), receipt=receipt)))
     await store.commit(lambda w: w.append(an_event(LoggedIn, source="")))
-    for row in await store.read(lambda r: r.trail_after(0)):
-        made = link(row.seq, row.at, row.node, row.kind, row.actor, row.subjects, row.body, row.previous)
-        assert made.digest == row.digest
+    rows = await store.read(lambda r: r.trail_after(0))
+    assert verify(rows) is None
+    for row in rows:
+        said = (row.seq, row.at, row.node, row.kind, row.actor, row.subjects, row.body, row.previous)
+        assert link_salted(*said, row.salt) == row
+        assert len(bytes.fromhex(row.salt)) == SALT_BYTES
+    assert rows[0].salt != rows[1].salt
+
+
+async def test_names_that_no_column_can_hold_are_written_all_the_same(store: Store) -> None:
+    """Who types half a surrogate pair or NUL must not keep a row out of the trail."""
+    for name in ("\ud800x", "x\x00", "\ud83d\ude00", "\U0001f600\udc00"):
+        await store.commit(lambda w, name=name: w.append(LoggedIn(actor=name, source=name)))  # type: ignore[misc]
+    rows = await store.read(lambda r: r.trail_after(0))
+    assert verify(rows) is None
+    assert [row.actor for row in rows] == ["\ufffdx", "x\ufffd", "\U0001f600", "\U0001f600\ufffd"]
+    assert [row.body["source"] for row in rows] == ["\ud800x", "x\x00", "\U0001f600", "\U0001f600\udc00"]
 
 
 async def test_the_trail_is_searched(store: Store) -> None:

@@ -73,7 +73,8 @@ async def test_back_doors_of_one_database_are_shut(store: Store, sql_home: Home,
 async def test_sqlite_refuses_a_row_that_does_not_continue_the_chain(store: Store, sql_home: Home) -> None:
     if sql_home.kind == "sqlite":
         row = "at, node, kind, actor, NULL, NULL, NULL, NULL, NULL, body"
-        for forged in (f"5, {row}, digest, 'x'", f"4, {row}, 'wrong', 'x'"):
+        hashed = "format, body_digest, salt"
+        for forged in (f"5, {row}, digest, 'x', {hashed}", f"4, {row}, 'wrong', 'x', {hashed}"):
             with pytest.raises(REFUSED):
                 sql_home.execute(f"INSERT INTO trail SELECT {forged} FROM trail WHERE seq = 3")
 

@@ -149,19 +149,19 @@ def a_trail_written_anew(store: sqlite3.Connection) -> int:
     """One row is changed, and every digest after it made good: only a signature can tell."""
     import json
 
-    from proxy.audit.chain import link
+    from tests.audit.trails import link_salted
 
     names = ("request", "grant", "session", "identity", "resource")
-    columns = "seq, at, node, kind, actor, request_id, grant_id, session_id, identity, resource, body"
+    columns = "seq, at, node, kind, actor, request_id, grant_id, session_id, identity, resource, body, salt"
     previous = ""
     for row in store.execute(f"select {columns} from trail order by seq").fetchall():
-        seq, at, node, kind, actor, *about, body = row
+        seq, at, node, kind, actor, *about, body, salt = row
         subjects = {name: value for name, value in zip(names, about, strict=True) if value}
         actor = "somebody" if kind == "logged_in" else actor
-        made = link(seq, at, node, kind, actor, subjects, json.loads(body), previous)
+        made = link_salted(seq, at, node, kind, actor, subjects, json.loads(body), previous, salt)
         store.execute(
-            "update trail set actor = ?, previous = ?, digest = ? where seq = ?",
-            (actor, previous, made.digest, seq),
+            "update trail set actor = ?, previous = ?, digest = ?, body_digest = ? where seq = ?",
+            (actor, previous, made.digest, made.body_digest, seq),
         )
         previous = made.digest
     (signed,) = store.execute("select min(seq) from trail_heads").fetchone()

@@ -6,11 +6,12 @@ makes everything answer ``Unavailable``; ``MemoryFeed`` follows the same store.
 
 import asyncio
 import copy
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from proxy.audit.chain import link
+from proxy.audit.chain import SALT_BYTES, salted
 from proxy.core.access import Claims, Grant, Request
 from proxy.core.errors import Unavailable
 from proxy.core.events import Event
@@ -237,7 +238,8 @@ class MemoryWriter:
     def append(self, event: Event) -> int:
         seq, digest = self.trail_head()
         now, subjects, body = self.now(), event.subjects(), event.body()
-        row = link(seq + 1, now, self._node, event.kind, event.actor, subjects, body, digest)
+        said = TrailRow(seq + 1, now, self._node, event.kind, event.actor, subjects, body, digest, "")
+        row = salted(said, secrets.token_hex(SALT_BYTES))
         self._state.trail.append(row)
         return row.seq
 

@@ -57,6 +57,34 @@ def test_the_clocks_and_the_key_come_back() -> None:
     assert codec.decode_clock(body[BODY.size :]) == (1.5, "2026/11/24/sess-1")
 
 
+class Counted(bytes):
+    """A value that counts the bytes copied to join it, and what it is joined to, to anything else."""
+
+    copied = 0
+
+    def __radd__(self, before: bytes) -> "Counted":
+        Counted.copied += len(before)
+        return Counted(bytes(before) + bytes(self))
+
+    def __add__(self, after: bytes) -> "Counted":  # type: ignore[override]
+        Counted.copied += len(self)
+        return Counted(bytes(self) + bytes(after))
+
+
+def test_a_bind_of_many_values_is_not_copied_once_for_each(count: int = 4000) -> None:
+    values = tuple((23, 1, Counted(b"1234"), 4, "") for _ in range(count))
+    record = StatementStarted(1, 1, 73, 1, b"", 0, "", b"s", b"", values)
+    Counted.copied = 0
+    body = encode(record, 0.0, 0)
+    assert Counted.copied <= 100 * count
+    assert decode(body[0], bytes(body)[BODY.size :]) == record
+
+
+def test_a_body_is_renumbered_and_nothing_else() -> None:
+    note = Note("x", (("a", 1),))
+    assert codec.renumbered(encode(note, 2.0, 3), 4) == encode(note, 2.0, 4)
+
+
 def test_a_number_that_does_not_fit_is_an_error_and_not_another_number() -> None:
     with pytest.raises(struct.error):
         encode(StatementFinished(2**32, 0, b"", 0, 0, b"", b"", 73), 0.0, 0)

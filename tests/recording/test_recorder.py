@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.errors import Unavailable
 from proxy.core.records import StatementFinished
-from proxy.recording import syncing
+from proxy.recording import codec, syncing
 from proxy.recording.container import SUFFIX
 from proxy.recording.reader import Recording, verify
 from proxy.recording.recorder import FileRecordings
@@ -60,6 +60,30 @@ async def test_a_record_longer_than_a_window_has_one_of_its_own(recordings: File
     digest = await pen.close({"detail": "y" * 9000})
     assert records(tmp_path, key) == [statement(1), huge, statement(3)]
     assert verify(tmp_path, key).digest == digest
+
+
+async def test_a_record_that_begins_a_new_window_is_made_once(
+    recordings: FileRecordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making it is the dear part where it has very many bind values."""
+    made: list[object] = []
+
+    def counted(record: StatementFinished, at: float, number: int) -> bytes:
+        made.append(record)
+        return codec.finished(record, at, number)
+
+    monkeypatch.setattr("proxy.recording.journal._ENCODERS", {**codec.ENCODERS, StatementFinished: counted})
+    key, pen = recordings.open("s1", {})
+    written = [
+        StatementFinished(seq, 1, b"", -1, 0, b"22012", b"division by zero" * (seq % 99), 73)
+        for seq in range(1, 400)
+    ]
+    for each in written:
+        pen.write(each)
+    await pen.close({})
+    assert made == written
+    assert records(tmp_path, key) == written
+    assert verify(tmp_path, key).problem == ""
 
 
 async def test_many_sessions_at_once_keep_apart(recordings: FileRecordings, tmp_path: Path) -> None:

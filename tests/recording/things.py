@@ -25,7 +25,7 @@ SHORT = st.binary(max_size=60)
 DIGEST = st.sampled_from(["", "ab" * 32])
 NULL = st.tuples(UNSIGNED, st.integers(0, 1), st.none(), INT, st.just(""))
 VALUE = st.tuples(UNSIGNED, st.integers(0, 1), SHORT, INT, DIGEST)
-PARAMETERS = st.lists(NULL | VALUE, max_size=4).map(tuple)
+PARAMETERS = (st.lists(NULL | VALUE, max_size=4) | st.lists(NULL | VALUE, min_size=16, max_size=20)).map(tuple)
 VALUES = st.none() | INT | st.floats(allow_nan=False) | st.text(max_size=9)
 RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(StatementPrepared, UNSIGNED, SHORT, SHORT, st.lists(UNSIGNED, max_size=5).map(tuple)),

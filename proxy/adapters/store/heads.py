@@ -6,6 +6,7 @@ commits. Rows are kept here until somebody reads them back or the transaction en
 """
 
 import dataclasses
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from proxy.adapters.store import rows, tables
 from proxy.adapters.store.prepared import Prepared
-from proxy.audit.chain import link
+from proxy.audit.chain import PLAIN, SALT_BYTES, SALTED, linked, salted
 from proxy.core.events import Event
 from proxy.core.feed import FeedItem, FeedKind, Scope
 from proxy.core.trail import TrailRow
@@ -26,13 +27,25 @@ _HEADS = Prepared(
 )
 
 
+def row_format(connection: sa.Connection) -> int:
+    """Return the format in which rows are added to the trail now: one that every live worker can verify."""
+    return SALTED
+
+
+def made(format: int, row: TrailRow) -> TrailRow:
+    """Return the row in this format, with its digests."""
+    return linked(row) if format == PLAIN else salted(row, secrets.token_hex(SALT_BYTES))
+
+
 @dataclass(slots=True)
 class Heads:
-    """Numbers given out so far, and the rows that are not yet written. ``rung``: the feed was published to."""
+    """Numbers given out so far, and the rows that are not yet written. ``rung``: the feed was published to;
+    ``format``: of the trail's rows that are added now."""
 
     trail_seq: int
     trail_digest: str
     feed_seq: int
+    format: int = PLAIN
     trail: list[TrailRow] = field(default_factory=list)
     feed: list[FeedItem] = field(default_factory=list)
     rung: bool = False
@@ -41,7 +54,7 @@ class Heads:
     def take(cls, connection: sa.Connection) -> "Heads":
         """Lock the row (waits for the writer who holds it) and read it."""
         row = _LOCKED.first(connection, {})
-        return cls(row.trail_seq, row.trail_digest, row.feed_seq)
+        return cls(row.trail_seq, row.trail_digest, row.feed_seq, row_format(connection))
 
     def mark(self) -> "Heads":
         """What to go back to if the next unit fails: the Python half of a savepoint."""
@@ -54,8 +67,8 @@ class Heads:
 
     def append(self, event: Event, at: float, node: str) -> int:
         """Chain the event to the trail; its sequence."""
-        seq, subjects, body = self.trail_seq + 1, event.subjects(), event.body()
-        row = link(seq, at, node, event.kind, event.actor, subjects, body, self.trail_digest)
+        said = (at, node, event.kind, event.actor, event.subjects(), event.body(), self.trail_digest)
+        row = made(self.format, TrailRow(self.trail_seq + 1, *said, ""))
         self.trail.append(row)
         self.trail_seq, self.trail_digest = row.seq, row.digest
         return row.seq

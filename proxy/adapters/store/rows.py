@@ -218,11 +218,13 @@ def node_values(node: Node) -> Values:
         "feed_seen": node.feed_seen,
         "digest": node.digest,
         "drains": node.drains,
+        "refuses": text(node.refuses),
     }
 
 
 def to_node(row: Any) -> Node:
-    return Node(row.id, row.host, row.started, row.heartbeat, row.feed_seen, row.digest, row.drains)
+    refuses = tuple(json.loads(row.refuses or "[]"))
+    return Node(row.id, row.host, row.started, row.heartbeat, row.feed_seen, row.digest, row.drains, refuses)
 
 
 def feed_values(item: FeedItem) -> Values:
@@ -255,6 +257,9 @@ def trail_values(row: TrailRow) -> Values:
         "body": _encode(row.body),  # plain already, see Event.body
         "previous": row.previous,
         "digest": row.digest,
+        "format": row.format,
+        "body_digest": row.body_digest or None,
+        "salt": row.salt or None,
     }
     values |= dict.fromkeys(SUBJECTS.values())
     return values | {SUBJECTS[name]: value for name, value in row.subjects.items()}
@@ -270,15 +275,31 @@ def to_trail_row(row: Any) -> TrailRow:
         kind=row.kind,
         actor=row.actor,
         subjects=found,
-        body=json.loads(row.body),
+        body=_said(row.body),
         previous=row.previous,
         digest=row.digest,
+        format=1 if row.format is None else row.format,
+        body_digest=row.body_digest or "",
+        salt=row.salt or "",
     )
 
 
+def _said(body: str) -> Mapping[str, Any]:
+    """What a row of the trail says; nothing where it was erased. Text that is no JSON object was put there by
+    somebody else: it is given as it is, for the chain to find."""
+    if not body:
+        return {}
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    return said if isinstance(said, dict) else {"unreadable": body}
+
+
 def trail_head_values(head: TrailHead) -> Values:
-    return {"seq": head.seq, "digest": head.digest, "at": head.at, "kid": head.kid, "signature": head.signature}
+    names = ("seq", "digest", "at", "kid", "signature", "origin")
+    return {name: getattr(head, name) for name in names}
 
 
 def to_trail_head(row: Any) -> TrailHead:
-    return TrailHead(row.seq, row.digest, row.at, row.kid, row.signature)
+    return TrailHead(row.seq, row.digest, row.at, row.kid, row.signature, row.origin)

@@ -156,6 +156,7 @@ nodes = sa.Table(
     number("feed_seen"),
     word("digest"),
     instant("drains"),
+    word("refuses"),
 )
 
 # One row, locked by every writer before anything else: it gives out the numbers of trail and feed, so that both are
@@ -190,6 +191,9 @@ trail = sa.Table(
     word("body"),
     word("previous"),
     word("digest"),
+    sa.Column("format", Seq, nullable=True),  # none: 1
+    word("body_digest", null=True),
+    word("salt", null=True),
     sa.Index("trail_kind", "kind", "seq"),
     sa.Index("trail_actor", "actor", "seq"),
     sa.Index("trail_request", "request_id", "seq"),
@@ -208,6 +212,7 @@ trail_heads = sa.Table(
     instant("at"),
     word("kid"),
     word("signature"),
+    number("origin"),
 )
 
 feed = sa.Table(

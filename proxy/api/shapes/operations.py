@@ -8,7 +8,8 @@ from proxy.api.shapes.values import Asked, AskedDuration, Instant, Paged, Shape
 
 
 class TrailEvent(Shape):
-    """One row of the trail. ``digest`` covers the row and ``previous``."""
+    """One row of the trail. ``digest`` covers the row and ``previous``; in ``format`` 2 it covers ``body_digest``,
+    and that covers ``salt``, actor, subjects and body, of which an erased row has none."""
 
     seq: int
     at: Instant
@@ -20,6 +21,9 @@ class TrailEvent(Shape):
     body: dict[str, Any]
     previous: str
     digest: str
+    format: int
+    body_digest: str
+    salt: str
 
 
 class TrailPage(Paged[TrailEvent]):
@@ -29,13 +33,15 @@ class TrailPage(Paged[TrailEvent]):
 
 
 class HeadShown(Shape):
-    """A signed statement that the trail had ``seq`` rows and ended in ``digest``."""
+    """A signed statement that the trail had ``seq`` rows and ended in ``digest``. ``origin``: how often a store was
+    put back from a backup, and 1."""
 
     seq: int
     digest: str
     at: Instant
     kid: str
     signature: str
+    origin: int
 
 
 class Verified(Shape):
@@ -46,6 +52,7 @@ class Verified(Shape):
     rows: int = Field(description="good rows from the first on")
     heads: int = Field(description="signed heads that were looked at")
     signed: int = Field(description="the last row that a signed head vouches for; 0 when none does")
+    erased: int = Field(description="rows whose content was taken out; the chain goes through them")
     recordings: int = Field(description="recordings of this machine that are what the trail says")
     unsealed: int = Field(description="sessions that ended without a digest, as a lost node's: nothing to compare")
     elsewhere: int = Field(description="recordings on other machines, not looked at")

@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gateway_config.values import duration
+from gateway_config.durations import duration
 
 T = TypeVar("T")
 

@@ -31,8 +31,7 @@ def log(
     names: dict[str, str] = {}
     found = list(logged_in().every("/v1/audit/events", asked, most=limit, names=names))
     rows = [
-        {**each, "actor": names.get(each["actor"], each["actor"]), "what": _told(each["body"], names)}
-        for each in found
+        {**each, "actor": names.get(each["actor"], each["actor"]), "what": _told(each, names)} for each in found
     ]
     headings = {"seq": "SEQ", "at": "AT", "kind": "EVENT", "actor": "BY", "what": "WHAT"}
     screen = screen_of(context)
@@ -60,6 +59,8 @@ def _whole(found: dict[str, Any]) -> list[str]:
     """What was looked at, and what that does not say."""
     signed = f"signed up to row {found['signed']}" if found["signed"] else "not signed yet"
     lines = [f"the trail is whole: {found['rows']} rows, {found['heads']} signed heads, {signed}"]
+    if found["erased"]:
+        lines.append(f"  {found['erased']} rows erased")
     lines.append(f"recordings: {found['recordings']} are what the trail says")
     if found["unsealed"]:
         lines.append(
@@ -76,12 +77,17 @@ def _broken(found: dict[str, Any]) -> list[str]:
     lines = ["SOMEBODY CHANGED WHAT MUST NOT CHANGE", *(f"  {each}" for each in found["problems"])]
     if found["more"]:
         lines.append(f"  and {found['more']} more")
+    if found["erased"]:
+        lines.append(f"{found['erased']} rows erased")
     lines.append(f"{found['rows']} rows and {found['recordings']} recordings are good")
     return lines
 
 
-def _told(body: dict[str, Any], names: Mapping[str, str]) -> str:
+def _told(row: dict[str, Any], names: Mapping[str, str]) -> str:
     """What a row tells, with the names of persons for their ids."""
+    if row["format"] > 1 and not row["salt"]:
+        return "(erased)"
+    body = row["body"]
     persons = {"identity", "key"} if body.get("scope") == "identity" else {"identity"}
     said = {name: body[name] for name in SHOWN if body.get(name)}
     return " ".join(

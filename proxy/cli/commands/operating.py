@@ -7,12 +7,14 @@ import typer
 
 from proxy.cli.client import logged_in
 from proxy.cli.commands.options import For, Json, checked_duration, screen_of
+from proxy.cli.installs import needs
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
 
 
 def serve(config: ConfigFile = Path("gateway.toml")) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads the configuration again."""
+    needs("server", "serve")
     from proxy.app import serve as run
 
     raise typer.Exit(run(config))
@@ -28,6 +30,7 @@ def demo(
     postgres: Annotated[str | None, typer.Option("--postgres", help="The embedded PostgreSQL: 16 or 18.")] = None,
 ) -> None:
     """A whole world on this machine: a database, the gateway before it, and people. Runs until Ctrl-C."""
+    needs("demo", "demo")
     from proxy.cli.demo.command import run
 
     raise typer.Exit(run(dir, port_base, postgres))

@@ -1,9 +1,10 @@
 """The target's side of a conversation: hop over its messages, tell ``pending`` what came, pass the chunk on as it
 is. Pure; called by ``inspector``. This is the inner loop for results: nothing is made per row.
 
-Source: PostgreSQL manual, "Message Formats". Lengths are bounded as libpq bounds them. Only three things are not
-passed on: the server's error for a message that was refused (ours stands in its place), and a BackendKeyData, which
-would tell the target's own cancel key. Types that are not known pass.
+Source: PostgreSQL manual, "Message Formats" and "Error and Notice Message Fields". Lengths are bounded as libpq
+bounds them. Only three things are not passed on: the server's error for a message that was refused (ours stands in
+its place); a BackendKeyData, which would tell the target's own cancel key; and whatever follows FATAL or PANIC,
+after which a server says nothing: the conversation is over then. Types that are not known pass.
 """
 
 import struct
@@ -31,6 +32,8 @@ _ERROR = 69
 _ROW = 68
 _COPY_DATA = 100
 _BULK = (_ROW, _COPY_DATA)
+_FATAL = frozenset({b"FATAL", b"PANIC"})
+"""Severities that end a session: in V, which is never translated, or in S where there is no other (before 9.6)."""
 _ERROR_KEPT = 64 * 1024
 _DESCRIPTION_KEPT = 256 * 1024
 
@@ -68,6 +71,7 @@ class Backend:
         self._kind = 0
         self._head = b""
         self._held = False
+        self._last = b""
         self._part: bytearray | None = None
         self._most = 0
         self._answers: Mapping[int, Callable[[bytes, list[Step]], None]] = {
@@ -113,6 +117,9 @@ class Backend:
         except PeerError as error:
             self.closed = True
             steps.append(Close(EndReason.PROTOCOL_ERROR, f"the target: {error.public}"))
+        if self._last:
+            self.closed = True
+            steps.append(Close(EndReason.TARGET_CLOSED, self._last.decode("utf-8", "replace")))
         self._express.inside = bool(self.left or self._head or self.closed)
         return steps
 
@@ -137,7 +144,7 @@ class Backend:
         end = len(data)
         unpack = _HEADER.unpack_from
         try:
-            while position + HEADER <= end:
+            while position + HEADER <= end and not self._last:
                 kind, length = unpack(data, position)
                 if kind in _BULK:
                     position = self._run(data, position, end, kind)
@@ -156,7 +163,7 @@ class Backend:
             raise
         if position > end:
             self.left = position - end
-        elif position < end:
+        elif position < end and not self._last:
             self._head = data[position:]  # not passed on yet: its message may have to be held back
         forward(data, sent, min(position, end), steps)
 
@@ -244,15 +251,16 @@ class Backend:
 
     def _failed(self, body: bytes, steps: list[Step]) -> None:
         fields = messages.error_fields(body)
-        if not self._held:
+        if not _FATAL.isdisjoint((fields.get(b"V"), fields.get(b"S"))):
+            if self._held:
+                steps.append(Forward(messages.frame(b"E", body)))  # that is no refusal
+                self._pending.queue.popleft()
             self._pending.failed(fields, steps)
-            return
-        if fields.get(b"V", fields.get(b"S", b"")) in (b"FATAL", b"PANIC"):
-            steps.append(Forward(messages.frame(b"E", body)))  # the target ends the session: that is no refusal
-            self._pending.queue.popleft()
+            self._last = b"it said FATAL, SQLSTATE " + fields.get(b"C", b"unknown")[:5]
+        elif self._held:
+            self._refused(steps)
+        else:
             self._pending.failed(fields, steps)
-            return
-        self._refused(steps)
 
     def _refused(self, steps: list[Step]) -> None:
         """The error for what went in a refused message's stead has come: the client is told why in its place."""

@@ -233,6 +233,47 @@ def test_an_error_while_nothing_runs_is_noted_and_passed() -> None:
     assert talk.to_client == fatal and talk.notes[0].kind == "error"
 
 
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+@pytest.mark.parametrize("query_first", [False, True])
+def test_nothing_passes_behind_what_ends_the_session_on_the_target(severity: str, query_first: bool) -> None:
+    last, behind = error("57P01", "gone", severity), ONE_ROW + READY
+    whole = Talk()
+    if query_first:
+        whole.client(query("select 1"))
+    whole.target(last + behind)
+    assert whole.to_client == last
+    assert whole.closed == Close(EndReason.TARGET_CLOSED, "it said FATAL, SQLSTATE 57P01")
+    whole.target(behind)
+    assert whole.to_client == last
+    for cut in range(1, len(last)):
+        talk = Talk()
+        if query_first:
+            talk.client(query("select 1"))
+        talk.target(last[:cut]).target(last[cut:] + behind)
+        assert talk.joined() == whole.joined()
+
+
+def test_the_statement_that_a_fatal_error_ended_is_recorded_as_failed() -> None:
+    talk = Talk().client(query("select 1")).target(error("57P01", "gone", "FATAL"))
+    (ended,) = (each for each in talk.inspector.finish(Outcome.UNKNOWN) if isinstance(each, StatementFinished))
+    assert (ended.outcome, ended.sqlstate, ended.error) == (Outcome.FAILED, b"57P01", b"gone")
+
+
+@pytest.mark.parametrize(
+    ("fields", "ends"),
+    [
+        (b"SFATAL\0VFATAL\0", True),
+        ("SKÖNIGLICH\0VFATAL\0".encode(), True),  # S is in the server's language
+        (b"SFATAL\0", True),  # before 9.6 there is no other
+        (b"SERROR\0VERROR\0MFATAL\0", False),
+        (b"SERROR\0MVFATAL\0", False),
+    ],
+)
+def test_what_ends_a_session_is_told_by_its_severity(fields: bytes, ends: bool) -> None:
+    talk = Talk().client(query("select 1")).target(m.frame(b"E", fields + b"C57P01\0\0"), READY)
+    assert (talk.closed is not None) == ends
+
+
 def test_an_error_without_fields_is_survived() -> None:
     empty = m.frame(b"E", b"\0")
     talk = Talk().client(query("select 1")).target(empty, m.frame(b"E", b""), READY_FAILED)

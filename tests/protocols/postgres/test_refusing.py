@@ -99,8 +99,8 @@ def test_a_function_call_behind_a_query_in_an_open_pipeline_ends_no_discarding()
 
 def test_a_target_that_ends_the_session_there_is_heard() -> None:
     fatal = error("57P01", "terminating connection", "FATAL")
-    talk = Talk().client(function_call(1)).target(fatal)
-    assert talk.to_client == fatal
+    talk = Talk().client(function_call(1)).target(fatal, READY)
+    assert talk.to_client == fatal and talk.closed is not None
 
 
 @pytest.mark.parametrize("cut", range(1, len(SYNTAX)))
