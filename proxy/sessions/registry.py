@@ -25,7 +25,7 @@ END_OF: Mapping[tuple[FeedKind, Scope], EndReason] = {
     (FeedKind.REVOKED, Scope.GRANT): EndReason.GRANT_REVOKED,
     (FeedKind.REVOKED, Scope.IDENTITY): EndReason.GRANT_REVOKED,
     (FeedKind.REVOKED, Scope.RESOURCE): EndReason.GRANT_REVOKED,
-    (FeedKind.REVOKED, Scope.TOKEN): EndReason.GRANT_REVOKED,
+    (FeedKind.REVOKED, Scope.TOKEN): EndReason.TOKEN_REVOKED,
     (FeedKind.LOCKED, Scope.IDENTITY): EndReason.USER_LOCKED,
     (FeedKind.LOCKED, Scope.RESOURCE): EndReason.RESOURCE_LOCKED,
     (FeedKind.CUT, Scope.SESSION): EndReason.CUT_BY_ADMIN,
