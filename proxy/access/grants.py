@@ -9,6 +9,7 @@ from proxy.access.certificates import Certificates, user_key
 from proxy.access.paging import every
 from proxy.access.people import current, no_such, sees_grant, viewer
 from proxy.access.requests import Requests
+from proxy.access.seals import Seals
 from proxy.access.ssh_wire import fingerprint
 from proxy.access.tokens import Tokens
 from proxy.access.usability import GrantLocks, NoLongerGiven, usable
@@ -16,7 +17,7 @@ from proxy.core.access import Claims, Grant, Request
 from proxy.core.errors import PeerError
 from proxy.core.events import CertificateIssued, TokenIssued
 from proxy.core.identity import Catalog, Identity, names
-from proxy.core.ports import GrantSeal, Page, Reader, Store, Writer
+from proxy.core.ports import Page, Reader, Store, Writer
 from proxy.core.states import GrantStatus
 
 SSH = "ssh"
@@ -29,14 +30,14 @@ class Grants:
         self,
         store: Store,
         catalog: Callable[[], Catalog],
-        seal: GrantSeal,
+        seals: Seals,
         tokens: Tokens,
         certificates: Certificates,
         requests: Requests,
     ) -> None:
         self._store = store
         self._catalog = catalog
-        self._seal = seal
+        self._seals = seals
         self._tokens = tokens
         self._certificates = certificates
         self._requests = requests
@@ -154,10 +155,10 @@ class Grants:
     def _usable(self, reader: Reader, id: str, person: Identity) -> Grant:
         """The grant, if it is this person's, as we sealed it, and the gate would let them in by it."""
         grant = reader.grant(id)
-        if grant is None or grant.identity != person.id or not self._seal.intact(grant):
+        if grant is None or grant.identity != person.id or not self._seals.intact(grant):
             raise no_such("grant")
         try:
-            usable(self._catalog(), grant, GrantLocks.read(reader, grant), reader.now())
+            usable(self._catalog(), grant, GrantLocks.read(reader, grant), reader.now(), self._seals)
         except NoLongerGiven:
             raise PeerError(
                 "policy no longer gives what this grant is for", code="conflict", hint="see `tidegate request`"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.access.refusals import refused, revoked_words
+from proxy.access.seals import Seals
 from proxy.core.access import Grant, Refusal
 from proxy.core.errors import Denied
 from proxy.core.feed import Scope
@@ -53,7 +54,7 @@ class GrantLocks:
         return cls(reader.lock(Scope.IDENTITY, grant.identity), reader.lock(Scope.RESOURCE, grant.resource))
 
 
-def usable(catalog: Catalog, grant: Grant, locks: GrantLocks, now: float) -> Standing:
+def usable(catalog: Catalog, grant: Grant, locks: GrantLocks, now: float, seals: Seals) -> Standing:
     """Return what the grant stands on. ``Denied`` with the code of ``Refusal`` that says why it cannot be used at
     ``now`` (the store's clock, epoch seconds); ``NoLongerGiven`` where the configuration is what is in the way."""
     if locks.identity is not None:
@@ -63,6 +64,8 @@ def usable(catalog: Catalog, grant: Grant, locks: GrantLocks, now: float) -> Sta
     why = _STATUS[grant.status(now)]
     if why is not None:
         raise refused(why, by=revoked_words(grant, catalog))
+    if not seals.usable(grant):
+        raise refused(Refusal.GRANT_NEWER)
     standing = standing_of(catalog, grant)
     if standing is None:
         told = refused(Refusal.BAD_TOKEN)

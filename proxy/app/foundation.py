@@ -14,11 +14,12 @@ from gateway_config.loading import load
 from gateway_config.schema import Config
 from proxy.access.certificates import Certificates
 from proxy.access.limits import AccessLimits
+from proxy.access.seals import Seals
 from proxy.access.tokens import Tokens
 from proxy.adapters import configuration
 from proxy.adapters.clock import SystemClock, UlidIds
 from proxy.adapters.doorbell import UnixDoorbell, bells
-from proxy.adapters.keys import FileGrantSeal, FileTokenKeys, HeadSigner, KeyFolder
+from proxy.adapters.keys import FileSeal, FileTokenKeys, HeadSigner, KeyFolder
 from proxy.adapters.ssh_keys import Ed25519SshKeys, ssh_keys
 from proxy.adapters.store.opening import open_store
 from proxy.adapters.store.store import SqlStore
@@ -72,7 +73,7 @@ class Foundation:
     ids: UlidIds
     keys: FileTokenKeys
     key_folder: KeyFolder
-    seal: FileGrantSeal
+    seals: Seals
     heads: HeadSigner
     bell: UnixDoorbell
     store: SqlStore
@@ -105,7 +106,7 @@ async def founded(configured: Configured, node: str) -> AsyncIterator[Foundation
             ids,
             keys,
             folder,
-            FileGrantSeal(folder),
+            Seals(FileSeal(folder)),
             HeadSigner(folder),
             bell,
             store,

@@ -57,6 +57,7 @@ FAREWELLS: Mapping[EndReason, tuple[str, str]] = {
     EndReason.STORE_LOST: ("the gateway cannot verify grants now", "try again in a moment"),
     EndReason.NODE_LOST: ("the gateway's process was lost", "connect again"),
     EndReason.SHUTDOWN: ("the gateway is shutting down", "connect again in a moment"),
+    EndReason.UNKNOWN_ORDER: ("a newer version of the gateway ended this session", "connect again"),
 }
 """What the person is told, and what to do next, for every end that is a cut."""
 
@@ -71,6 +72,7 @@ REFUSED: Mapping[str, EndReason] = {
     Refusal.WRONG_RESOURCE: EndReason.DENIED,
     Refusal.WRONG_NETWORK: EndReason.DENIED,
     Refusal.GRANT_NOT_STARTED: EndReason.DENIED,
+    Refusal.GRANT_NEWER: EndReason.DENIED,
     Refusal.GRANT_EXPIRED: EndReason.GRANT_EXPIRED,
     Refusal.GRANT_REVOKED: EndReason.GRANT_REVOKED,
     Refusal.USER_LOCKED: EndReason.USER_LOCKED,
@@ -143,7 +145,7 @@ def finish(writer: Writer, record: SessionRecord) -> bool:
     stored = writer.session(record.id)
     if stored is None:
         return False
-    if stored.status is not SessionStatus.LIVE:
+    if stored.status is SessionStatus.ENDED:
         return True
     writer.put_session(record)
     writer.append(

@@ -281,7 +281,7 @@ async def test_an_extension_moves_the_end_and_tells_the_nodes() -> None:
     assert a.seal.intact(moved)
     (item,) = a.store.state.feed
     assert (item.kind, item.scope, item.key) == (FeedKind.EXTENDED, Scope.GRANT, grant.id)
-    assert item.data == {"ends": moved.ends, "rule": moved.rule, "mac": moved.mac}
+    assert item.data == {"ends": moved.ends, "rule": moved.rule, "mac": moved.mac, "sealed": moved.sealed}
     assert "grant_extended" in a.kinds()
 
 
@@ -462,6 +462,6 @@ async def test_a_scheduled_word_exists_for_every_time() -> None:
 async def test_a_yes_of_the_requester_that_somebody_put_into_the_row_does_not_count() -> None:
     a = world()
     made = await ask(a, "super", name="abe")
-    forged = replace(made, approvals=(Approval("abe", True, a.clock.now()),))
+    forged = a.seal.seal(replace(made, approvals=(Approval("abe", True, a.clock.now()),)))
     await a.store.commit(lambda writer: writer.put_request(forged))
     assert (await a.requests.approve(made.id, a.who("bob"))).status is RequestStatus.PENDING

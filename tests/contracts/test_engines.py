@@ -8,7 +8,7 @@ line in the table needs a ``Peer`` in ``engines``.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ class World:
 
     async def flush(self, now: float) -> None: ...
 
-    def extended(self, grant: Grant, ends: float, rule: str, mac: str) -> Grant | None:
+    def extended(self, grant: Grant, told: Mapping[str, object]) -> Grant | None:
         return None
 
     # -- what a test looks at

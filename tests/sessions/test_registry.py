@@ -16,8 +16,8 @@ class Kept:
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None:
         self.ends.append((reason, detail, requested))
 
-    def extend(self, ends: float, rule: str, mac: str) -> None:
-        self.extended.append(ends)
+    def extend(self, item: FeedItem) -> None:
+        self.extended.append(item.data["ends"])
 
 
 def item(kind: FeedKind, scope: Scope, key: str, **data: object) -> FeedItem:

@@ -44,7 +44,7 @@ class Kept:
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None:
         self.reasons.append(reason)
 
-    def extend(self, ends: float, rule: str, mac: str) -> None: ...
+    def extend(self, item: FeedItem) -> None: ...
 
 
 def revoked(seq: int, grant: str) -> FeedItem:

@@ -16,7 +16,7 @@ from proxy.adapters.store import rows, tables
 from proxy.adapters.store.prepared import Prepared
 from proxy.audit.chain import PLAIN, SALT_BYTES, SALTED, linked, salted
 from proxy.core.events import Event
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import EFFECTS, FeedItem, FeedKind, Scope
 from proxy.core.trail import TrailRow
 
 _LOCKED = Prepared(sa.select(tables.heads).with_for_update())
@@ -76,10 +76,12 @@ class Heads:
     def publish(
         self, at: float, kind: FeedKind, scope: Scope, key: str, said: tuple[str, str], data: Mapping[str, object]
     ) -> int:
-        """Put an item on the feed; its sequence. ``said``: by whom, and the reason."""
-        self.feed_seq += 1
+        """Put an item on the feed; its sequence. ``said``: by whom, and the reason. KeyError for an unknown
+        kind."""
+        item = FeedItem(self.feed_seq + 1, at, kind, scope, key, *said, data, EFFECTS[kind])
+        self.feed_seq = item.seq
         self.rung = True
-        self.feed.append(FeedItem(self.feed_seq, at, kind, scope, key, *said, data))
+        self.feed.append(item)
         return self.feed_seq
 
     def flush(self, connection: sa.Connection) -> None:

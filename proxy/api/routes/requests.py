@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AfterValidator
 
 from proxy.access.people import no_such, sees_use, trace_for
 from proxy.api.callers import Given, Known, Source
@@ -17,7 +18,7 @@ from proxy.api.shapes.access import (
     UseShown,
     Word,
 )
-from proxy.api.shapes.values import Paged
+from proxy.api.shapes.values import Paged, known_word
 from proxy.api.use import use_of
 from proxy.core.access import Request
 from proxy.core.identity import Identity
@@ -46,7 +47,7 @@ async def listed(
     services: Given,
     limit: Limit = 50,
     before: Before = "",
-    status: RequestStatus | None = None,
+    status: Annotated[RequestStatus, AfterValidator(known_word)] | None = None,
     resource: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Paged[RequestShown]:
     """One's own and those one may decide; auditors and admins see all. Newest first."""

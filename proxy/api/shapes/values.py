@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from gateway_config.durations import duration
+from proxy.core.words import StoredWord
 
 T = TypeVar("T")
 
@@ -21,6 +22,17 @@ T = TypeVar("T")
 def iso(instant: float) -> str:
     """Epoch seconds as ISO 8601 in UTC with milliseconds, as ``2026-01-31T12:00:00.000Z``."""
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Asks = TypeVar("Asks", bound=StoredWord)
+
+
+def known_word(word: Asks) -> Asks:
+    """A word that somebody asks by: ValueError for one that this version does not have, which a stored one may
+    be."""
+    if not word.is_known:
+        raise ValueError(f"is none of {', '.join(type(word))}")
+    return word
 
 
 Instant = Annotated[

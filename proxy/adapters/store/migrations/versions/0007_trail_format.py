@@ -9,6 +9,7 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+additive = True
 
 Word = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Seq = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
