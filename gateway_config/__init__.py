@@ -9,7 +9,7 @@
     public_keys    OpenSSH's public keys, in one line         environment   variables that may go to a host
     people         [[users]] [[groups]]                       policies      [[policies]]
     schema         Config, digest(), schema()                 loading       load(path) -> Config or ConfigProblems
-    parts          the main file and what it includes
+    parts          the main file and what it includes         contents      whether a secret or certificate is new
     lines          place -> line of the text                  checks        names and rules that must fit together
     surroundings   secrets and certificates that must exist   difference    what a reload changes, and when
     manual         every setting as rows for people           passwords     Argon2id hashes

@@ -41,12 +41,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What a reload did: the new digest, the settings that changed, those that act only after a restart, and what
-    somebody should look at though it is no mistake."""
+    """What a reload did: the new digest, the settings that changed, those that act only after a restart, those that
+    are as they were and lead to something new (another certificate, another password), and what somebody should
+    look at though it is no mistake."""
 
     digest: str
     changed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

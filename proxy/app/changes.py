@@ -52,16 +52,20 @@ class Changes:
                 ) from None
             changes, digest = difference(configured.config, fresh.config), fresh.catalog.digest
             changed = tuple(each.path for each in changes)
+            news = [each for each in configured.renewed(fresh) if each.path not in changed]
+            anew = tuple(each.path for each in news)
 
             def unit(writer: Writer) -> int:
-                writer.append(ConfigurationChanged(actor=by[0], digest=digest, changed=changed, names=names(by)))
+                event = ConfigurationChanged(by[0], digest=digest, changed=changed + anew, names=names(by))
+                writer.append(event)
                 data = {"digest": digest, **with_names(by)}
                 return writer.publish(FeedKind.RELOADED, Scope.ALL, "", by=by[0], data=data)
 
             self._own.add(await self._foundation.store.commit(unit))
             configured.take(fresh)
             warnings = await self.warned()
-        return Reload(digest, changed, tuple(each.path for each in needs_restart(changes)), warnings)
+        restart = tuple(each.path for each in needs_restart([*changes, *news]))
+        return Reload(digest, changed, restart, anew, warnings)
 
     async def warned(self) -> tuple[str, ...]:
         """Return what somebody should look at in the configuration of now, and log it. The reload is done by then:
@@ -180,4 +184,4 @@ async def reload_at(hangup: asyncio.Event, reload: Callable[[Who], Awaitable[Rel
         except TidegateError as error:
             log.error("configuration not reloaded", problems=error.hint or str(error))
         else:
-            log.info("configuration reloaded", changed=done.changed, restart=done.restart)
+            log.info("configuration reloaded", changed=done.changed + done.renewed, restart=done.restart)

@@ -151,6 +151,7 @@ async def test_reload_and_rotate_ring(world: ApiWorld) -> None:
         "digest": "new",
         "changed": ["policies[0].accounts"],
         "restart": ["listeners"],
+        "renewed": ["listeners[pg].tls.certificate"],
         "warnings": ["nobody is an auditor"],
     }
     for body, distrust in ((None, False), ({}, False), ({"distrust": True}, True)):

@@ -2,7 +2,7 @@
 carol (auditor), dave (admin)."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -116,6 +116,10 @@ class ApiWorld(World):
         self.recordings = FakeRecordings()
         self.facts = Facts(listeners={"postgres": ("", 6432)})
         self.reload_fails = False
+        self.reload_changes: tuple[Sequence[str], Sequence[str]] = (
+            ["policies[0].accounts"],
+            ["listeners[pg].tls.certificate"],
+        )
         self.logins = Logins(
             self.store, lambda: self.catalog, self.clock, self.ids, self.keys, issuer="tidegate-test"
         )
@@ -145,7 +149,8 @@ class ApiWorld(World):
     async def reloaded(self, by: Who) -> Reload:
         if self.reload_fails:
             raise PeerError("the configuration has 1 problem: store.url: is missing")
-        return Reload("new", ("policies[0].accounts",), ("listeners",), ("nobody is an auditor",))
+        changed, renewed = self.reload_changes
+        return Reload("new", tuple(changed), ("listeners",), tuple(renewed), ("nobody is an auditor",))
 
     async def rotated(self, by: Who, distrust: bool) -> str:
         await self.store.commit(lambda writer: writer.append(KeysRotated(by[0], "k2", "u2", distrust)))

@@ -102,7 +102,11 @@ async def reload(caller: Admin, services: Given) -> Reloaded:
     done = await services.reload(caller.identity.who)
     services.doorbell.ring()
     return Reloaded(
-        digest=done.digest, changed=list(done.changed), restart=list(done.restart), warnings=list(done.warnings)
+        digest=done.digest,
+        changed=list(done.changed),
+        restart=list(done.restart),
+        renewed=list(done.renewed),
+        warnings=list(done.warnings),
     )
 
 

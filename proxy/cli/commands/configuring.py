@@ -1,6 +1,5 @@
 """The configuration file: check it, its schema, and what policy would say. Commands of the server's install."""
 
-import json as json_module
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.cli.commands.options import As, For, Json, Reason, checked_duration, screen_of
+from proxy.cli.documents import json_text
 from proxy.cli.failures import DENIED, Failed
 from proxy.cli.installs import needs
 
@@ -41,7 +41,7 @@ def schema(json: Json = False) -> None:
     needs("server", "config schema")
     from gateway_config.schema import schema as schema_of
 
-    sys.stdout.write(json_module.dumps(schema_of(), indent=2) + "\n")
+    sys.stdout.write(json_text(schema_of(), indent=2) + "\n")
 
 
 def explain(

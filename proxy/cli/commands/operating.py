@@ -1,7 +1,8 @@
 """For operators: run the gateway or the demo, reload, rotate keys."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,12 +41,18 @@ def reload(context: typer.Context, json: Json = False) -> None:
     """Have the gateway read its configuration again."""
     answer = logged_in().post("/v1/config/reload")
     screen = screen_of(context)
-    changed = ", ".join(answer["changed"]) or "nothing"
-    screen.show(answer, lambda: screen.line(f"reloaded; changed: {changed}"))
+    screen.show(answer, lambda: screen.line(_reloaded(answer)))
     for each in answer.get("warnings", ()):
         screen.note(f"look at this: {each}")
     if answer["restart"]:
         screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
+
+
+def _reloaded(answer: Mapping[str, Any]) -> str:
+    """``reloaded; changed: …; read anew: …``: the settings, and those that lead to another content than before."""
+    changed, anew = ", ".join(answer["changed"]), ", ".join(answer.get("renewed", ()))
+    said = [f"changed: {changed or 'nothing'}"] if changed or not anew else []
+    return "; ".join(["reloaded", *said, *([f"read anew: {anew}"] if anew else [])])
 
 
 def drain(
