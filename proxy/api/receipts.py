@@ -5,6 +5,7 @@ their own receipts; nodes say how far they have read. Called by the routes of gr
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from proxy.access.people import no_such, sees_running
 from proxy.access.revocations import Impact, Revocation, Target
@@ -135,7 +136,7 @@ def named_sessions(reader: Reader, item: FeedItem) -> list[SessionRecord]:
         return [found] if found else []
     if item.scope is Scope.TOKEN:
         return []  # the nodes alone know whose sessions it let in
-    filters = {
+    filters: Any = {
         Scope.ALL: {},
         Scope.GRANT: {"grant": item.key},
         Scope.IDENTITY: {"identity": item.key},

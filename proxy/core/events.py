@@ -273,6 +273,9 @@ class AdmissionUnused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted(Event):
+    """``target_pid`` and ``backend_start`` (epoch seconds, the target's clock) say which process of the target
+    serves it, as the target's own log does; null where nobody knows."""
+
     session: str = public()
     node: str = public()
     grant: str = public()
@@ -284,6 +287,8 @@ class SessionStarted(Event):
     source: str = sensitive()
     client: str = sensitive()
     recording: str = public()
+    target_pid: int | None = public()
+    backend_start: float | None = public()
 
 
 @dataclass(frozen=True, slots=True)

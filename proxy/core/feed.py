@@ -25,7 +25,7 @@ class FeedKind(StoredWord):
     LOCKED = "locked"  # scope identity | resource
     EXTENDED = "extended"  # scope grant; data: {"ends": float, "rule": str, "mac": str}
     CUT = "cut"  # scope session
-    CANCEL = "cancel"  # scope node; data: the protocol's own, see protocols.postgres.cancel
+    CANCEL = "cancel"  # scope node; data: the protocol's own, see protocols.postgres.cancels
     RELOADED = "reloaded"  # configuration changed; data: {"digest": str}
     KEYS = "keys"  # the signing keys changed: read them again
 

@@ -159,7 +159,11 @@ class Reader(Protocol):
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
-    ) -> list[SessionRecord]: ...
+        pid: int | None = None,
+    ) -> list[SessionRecord]:
+        """``pid``: only those whose client was told it, of whatever target."""
+        ...
+
     def feed_position(self) -> int: ...
     def feed_after(self, seq: int, limit: int = 1000) -> list[FeedItem]:
         """Items with a sequence over ``seq``, oldest first."""

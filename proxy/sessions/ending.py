@@ -134,6 +134,8 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
             protocol=record.protocol,
             client=record.client,
             recording=record.recording,
+            target_pid=record.target_pid,
+            backend_start=record.backend_start,
             **common,
         )
     )

@@ -161,9 +161,10 @@ class MemoryWriter:
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
+        pid: int | None = None,
     ) -> list[SessionRecord]:
         status = None if live is None else SessionStatus.LIVE if live else SessionStatus.ENDED
-        rows = self._state.sessions.values()
+        rows = [each for each in self._state.sessions.values() if pid in (None, each.served_by.pid)]
         return paged(rows, page, status=status, identity=identity, resource=resource, grant=grant, node=node)
 
     def feed_position(self) -> int:

@@ -159,10 +159,12 @@ class SqlReader:
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
+        pid: int | None = None,
     ) -> list[SessionRecord]:
         status = None if live is None else str(SessionStatus.LIVE if live else SessionStatus.ENDED)
         wanted = {"status": status, "identity": identity, "resource": resource, "grant_id": grant, "node": node}
-        return [rows.to_session(row) for row in self._page(tables.sessions, page, ways=(), **wanted)]
+        found = self._page(tables.sessions, page, ways=(), **wanted, pid=pid)
+        return [rows.to_session(row) for row in found]
 
     def feed_position(self) -> int:
         return int(self._connection.execute(_HEADS).one().feed_seq)
@@ -224,7 +226,7 @@ class SqlReader:
         page: Page,
         *conditions: "sa.ColumnElement[bool]",
         ways: "Sequence[sa.ColumnElement[bool]]" = (),
-        **wanted: str | None,
+        **wanted: str | int | None,
     ) -> "sa.CursorResult[Any]":
         """``ways``: only rows that fit one of them (none given: all). Each is looked for by its own index, and a
         page of each is enough for a page of all."""

@@ -15,7 +15,7 @@ from proxy.core.access import Approval, Considered, Decision, Grant, Outcome, Re
 from proxy.core.events import plain
 from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.ports import Lock, Node
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead, TrailRow
 from proxy.core.words import read
@@ -189,6 +189,8 @@ def session_values(session: SessionRecord) -> Values:
         "receipt": None if session.receipt is None else text(session.receipt),
         "recording_digest": session.recording_digest,
         "identity_name": session.identity_name,
+        "pid": session.served_by.pid,
+        "backend_start": session.backend_start,
     }
 
 
@@ -214,6 +216,7 @@ def to_session(row: Any) -> SessionRecord:
         receipt=None if row.receipt is None else read(CutReceipt, json.loads(row.receipt)),
         recording_digest=row.recording_digest,
         identity_name=row.identity_name,
+        served_by=ServedBy(row.pid, row.backend_start),
     )
 
 

@@ -142,11 +142,14 @@ sessions = sa.Table(
     word("receipt", null=True),
     word("recording_digest"),
     word("identity_name"),
+    number("pid"),  # as the client was told; the target's own where ``backend_start`` is known
+    instant("backend_start", null=True),
     sa.Index("sessions_identity", "identity", "id"),
     sa.Index("sessions_resource", "resource", "id"),
     sa.Index("sessions_grant", "grant_id", "status", "id"),
     sa.Index("sessions_node", "node", "status", "id"),
     sa.Index("sessions_status", "status", "id"),
+    sa.Index("sessions_pid", "pid", "id"),
 )
 
 nodes = sa.Table(

@@ -19,7 +19,7 @@ from proxy.api.shapes.values import Paged
 from proxy.core.feed import Scope
 from proxy.core.identity import Identity
 from proxy.core.ports import Page
-from proxy.core.sessions import SessionRecord
+from proxy.core.sessions import OWN_PIDS, SessionRecord
 
 LARGEST = 1 << 40
 """No cursor and no statement's number is larger."""
@@ -64,9 +64,14 @@ def routes(views: Views) -> APIRouter:
         resource: Text = None,
         grant: Text = None,
         node: Text = None,
+        pid: Annotated[
+            int | None, Query(ge=1, lt=OWN_PIDS, description="only those that this process serves")
+        ] = None,
     ) -> Paged[SessionShown]:
         """One's own; auditors and admins see all. Newest first. `identity` is a name or an id. With `live=1` each
-        comes with the statement it runs, where this machine holds the recording."""
+        comes with the statement it runs, where this machine holds the recording. `pid` is a process of a target, as
+        its `pg_stat_activity` has it; several targets may have one of that number, and one has it again and
+        again."""
         catalog, person = services.catalog(), caller.identity
         own = None if may(person, Right.LIVE) and may(person, Right.TRAIL) else person.id
         of = catalog.id_of(identity) if identity else None
@@ -80,6 +85,7 @@ def routes(views: Views) -> APIRouter:
                 resource=resource,
                 grant=grant,
                 node=node,
+                pid=pid,
             )
         )
         items = [

@@ -54,6 +54,10 @@ class SessionShown(Shape):
     totals: TotalsShown
     receipt: ReceiptShown | None
     recording_digest: str
+    target_pid: int | None = Field(
+        description="of the target's process that serves it; null where that is not known, as behind a pooler"
+    )
+    backend_start: Instant | None = Field(description="when that process was started, by the target's clock")
     running: Running | None = Field(None, description="where this node holds the live recording")
 
     @classmethod
