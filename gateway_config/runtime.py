@@ -145,6 +145,12 @@ class Recordings(Section):
         "1GiB",
         per_node=True,
     )
+    admins_read: Flag = setting(
+        "Whether administrators may watch and replay what others did, as auditors may. Without it they see who is "
+        "where and what runs, and the trail, and what is done stays between who did it and the auditors.",
+        "live",
+        False,
+    )
     keep: Duration | None = setting(
         "How long a recording is kept after its session's end; left out: for ever. A node that serves the API "
         "deletes its own, and the trail says so.",

@@ -93,7 +93,7 @@ class Session:
             (Scope.ALL, ""),
             (Scope.ALL, "*"),
             (Scope.GRANT, admission.grant.id),
-            (Scope.IDENTITY, admission.identity.name),
+            (Scope.IDENTITY, admission.identity.id),
             (Scope.RESOURCE, admission.resource.name),
             (Scope.TOKEN, admission.jti),
         }
@@ -114,14 +114,17 @@ class Session:
         admission = self._admitted()
         services = self._services
         self._waits_for = EndReason.STORE_LOST
-        key, recorder = services.recordings.open(self.id, {"protocol": protocol, **header})
+        key, recorder = services.recordings.open(
+            self.id, {"protocol": protocol, "identity_id": admission.identity.id, **header}
+        )
         self._recorder = recorder
         record = SessionRecord(
             id=self.id,
             node=services.node,
             protocol=protocol,
             grant=admission.grant.id,
-            identity=admission.identity.name,
+            identity=admission.identity.id,
+            identity_name=admission.identity.name,
             resource=admission.resource.name,
             account=admission.account.name,
             database=admission.database,
