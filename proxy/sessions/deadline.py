@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from proxy.core.ports import Clock
+from proxy.sessions.silence import nothing
 
 LOOK_MOST = 86_400.0
 """Seconds until the alarm looks again at the latest: the wall clock may have moved."""
@@ -47,7 +48,7 @@ class Deadline:
     def close(self) -> None:
         """Call nobody any more, and know nobody."""
         self._silence()
-        self._due = _nothing
+        self._due = nothing
 
     def _silence(self) -> None:
         if self._alarm is not None:
@@ -58,7 +59,3 @@ class Deadline:
             self._due()
         else:
             self.move(self.ends)
-
-
-def _nothing() -> None:
-    """What is due once nobody waits."""

@@ -21,7 +21,8 @@ from proxy.sessions.ledger import Ledger
 from proxy.sessions.pending import Pending, Place
 from proxy.sessions.proxy_header import announced
 from proxy.sessions.services import Engine, Services
-from proxy.sessions.session import Session, nothing
+from proxy.sessions.session import Session
+from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
 
 ACCEPTS_A_TURN = 32
@@ -227,6 +228,7 @@ class Kernel:
             self._tasks = None
             for task in running:
                 task.cancel()
+        self._services.workshop.close()
         await self._last_words()
 
     async def _last_words(self) -> None:

@@ -8,13 +8,14 @@ one of them.
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from proxy.access.sources import source_kind
 from proxy.policy.networks import read_address
 from proxy.sessions.services import Settings
+from proxy.sessions.silence import nothing
 
-ROUTED = {4: 24, 6: 48}
+ROUTED: Mapping[int, int] = {4: 24, 6: 48}
 """IP version -> bits of the smallest network that is routed by itself on the internet: what is larger has several
 owners, and who rents addresses by the block has them side by side."""
 
@@ -59,7 +60,7 @@ class Place:
     """One connection's place. ``evict`` closes the connection; ``evicted`` says that this was done."""
 
     def __init__(self, pending: Pending) -> None:
-        self.evict: Callable[[], None] = _nothing
+        self.evict: Callable[[], None] = nothing
         self.evicted = False
         self._pending = pending
         self._source: str | None = None
@@ -121,7 +122,3 @@ def network_of(source: str) -> str:
     if address is None:
         return ""
     return str(ipaddress.ip_network((address, ROUTED[address.version]), strict=False))
-
-
-def _nothing() -> None:
-    """What becomes of a connection before anybody serves it."""
