@@ -95,6 +95,7 @@ def settings_of(config: Config) -> Settings:
         shutdown_grace=limits.shutdown_grace,
         durable=config.recordings.durability == "disk",
         sessions_per_grant=limits.sessions_per_grant,
+        max_waiting=limits.max_waiting,
     )
 
 

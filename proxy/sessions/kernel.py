@@ -287,6 +287,10 @@ class Kernel:
             except Exception as error:  # one that cannot be looked after ends, and no other
                 services.log.exception("tick failed", session=session.id)
                 session.fail(error)
+        services.holdings.survey(
+            each.burden for each in self._sessions if each.burden is not None and each.ending is None
+        )
+        services.metrics.gauge("tidegate_waiting_bytes", services.holdings.total)
         self._figures.look(self._sessions)
         services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
 

@@ -54,8 +54,8 @@ class Relay:
     __slots__ = (
         "__weakref__", "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended",
         "_farewell", "_frozen", "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing",
-        "_quiet", "_record", "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable", "failed_with",
-        "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
+        "_quiet", "_record", "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable",
+        "failed_with", "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -93,8 +93,7 @@ class Relay:
         self._boundary = asyncio.Event()
         self._quiet = asyncio.Event()
         self._target_gone = False
-        self._over = False
-        self._owing = False
+        self._over = self._owing = False
         self._behind = b""
         self._waiting: tuple[Wait, Iterator[Step]] | None = None
         self._halves: list[EndReason] = []

@@ -78,6 +78,11 @@ class Frontend:
         self._asked = -1
         self._work: Think | None = None
 
+    @property
+    def held(self) -> int:
+        """Bytes of messages that have not been passed on."""
+        return len(self._rest) + len(self._data)
+
     # -- chunks --------------------------------------------------------------------------------------------------
 
     def feed(self, chunk: bytes) -> Iterator[Step]:
@@ -117,6 +122,7 @@ class Frontend:
         yield from self._passed()
         if self._at < len(data):
             self._rest += data[self._at :]
+        self._data = b""
         if self._work is not None:
             yield self._work
         elif self._questions:
