@@ -54,8 +54,8 @@ class Relay:
     __slots__ = (
         "__weakref__", "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended",
         "_farewell", "_frozen", "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing",
-        "_quiet", "_record", "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable", "failed_with",
-        "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
+        "_quiet", "_record", "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable",
+        "failed_with", "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
     )  # fmt: skip
 
     def __init__(
