@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.core.identity import Who
 from proxy.core.states import EndReason, SessionStatus
 from proxy.core.words import newer_keys
 
@@ -61,7 +62,8 @@ class ServedBy:
 class SessionRecord:
     """One row of the sessions table. ``recording`` is the key of its recording in the recordings' folder.
 
-    ``detail`` is the last word for a person, for example who revoked and why.
+    ``detail`` is the last word for a person, for example who revoked and why. ``identity`` is an id,
+    ``identity_name`` the name that went with it then.
     """
 
     id: str
@@ -83,6 +85,7 @@ class SessionRecord:
     totals: Totals = Totals()
     receipt: CutReceipt | None = None
     recording_digest: str = ""
+    identity_name: str = ""
     served_by: ServedBy = ServedBy()
 
     @property
@@ -94,3 +97,7 @@ class SessionRecord:
     def backend_start(self) -> float | None:
         """When that process was started, in epoch seconds by the target's clock."""
         return self.served_by.since
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name

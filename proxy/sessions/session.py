@@ -93,7 +93,7 @@ class Session:
             (Scope.ALL, ""),
             (Scope.ALL, "*"),
             (Scope.GRANT, admission.grant.id),
-            (Scope.IDENTITY, admission.identity.name),
+            (Scope.IDENTITY, admission.identity.id),
             (Scope.RESOURCE, admission.resource.name),
             (Scope.TOKEN, admission.jti),
         }
@@ -114,14 +114,17 @@ class Session:
         admission = self._admitted()
         services = self._services
         self._waits_for = EndReason.STORE_LOST
-        key, recorder = services.recordings.open(self.id, {"protocol": protocol, **header})
+        key, recorder = services.recordings.open(
+            self.id, {"protocol": protocol, "identity_id": admission.identity.id, **header}
+        )
         self._recorder = recorder
         record = SessionRecord(
             id=self.id,
             node=services.node,
             protocol=protocol,
             grant=admission.grant.id,
-            identity=admission.identity.name,
+            identity=admission.identity.id,
+            identity_name=admission.identity.name,
             resource=admission.resource.name,
             account=admission.account.name,
             database=admission.database,
@@ -166,9 +169,10 @@ class Session:
         recorder = self._recorded()
         boottime = self._services.clock.boottime
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
-        relay.decide = self.decide
+        relay.waits.decide = self.decide
         relay.durable = self._settings.durable
-        relay.thinking = self._services.thinking
+        relay.waits.workshop = self._services.workshop
+        relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):

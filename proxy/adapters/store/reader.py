@@ -240,28 +240,29 @@ class SqlReader:
         return self._connection.execute(sa.select(table).where(*conditions).order_by(newest).limit(page.limit))
 
 
-def approved_by(name: str) -> "sa.Select[Any]":
-    """The requests this person said yes to."""
-    return sa.select(tables.approvals.c.request_id).where(tables.approvals.c.by == name)
+def approved_by(id: str) -> "sa.Select[Any]":
+    """The requests the person of this id said yes to."""
+    return sa.select(tables.approvals.c.request_id).where(tables.approvals.c.by == id)
 
 
 def requests_of(viewer: Viewer) -> "list[sa.ColumnElement[bool]]":
     """The ways by which somebody may see a request, as ``access.people.sees_request`` says."""
     requests = tables.requests
     decide = [requests.c.approvers == group for group in sorted(viewer.groups) if group]
-    return [requests.c.identity == viewer.name, requests.c.id.in_(approved_by(viewer.name)), *decide]
+    return [requests.c.identity == viewer.id, requests.c.id.in_(approved_by(viewer.id)), *decide]
 
 
 def grants_of(viewer: Viewer) -> "list[sa.ColumnElement[bool]]":
     """The ways by which somebody may see a grant, as ``access.people.sees_grant`` says."""
-    return [tables.grants.c.identity == viewer.name, tables.grants.c.request.in_(approved_by(viewer.name))]
+    return [tables.grants.c.identity == viewer.id, tables.grants.c.request.in_(approved_by(viewer.id))]
 
 
 def _lock(row: Any, name: str) -> Lock | None:
     if getattr(row, f"{name}_scope") is None:
         return None
-    scope, key, by, reason, at = (getattr(row, f"{name}_{each}") for each in ("scope", "key", "by", "reason", "at"))
-    return Lock(Scope(scope), key, by, reason, at)
+    wanted = ("scope", "key", "by", "reason", "at", "name", "by_name")
+    scope, *rest = (getattr(row, f"{name}_{each}") for each in wanted)
+    return Lock(Scope(scope), *rest)
 
 
 def _trail(kind: str | None, actor: str | None, subject: tuple[str, str] | None) -> "sa.Select[Any]":

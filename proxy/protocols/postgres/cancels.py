@@ -21,9 +21,10 @@ from proxy.protocols.postgres.control import Backend
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.keys import CancelKeys, own_pid
 from proxy.protocols.postgres.startup import Cancel
-from proxy.sessions.relay import Hold, Relay
+from proxy.sessions.relay import Relay
 from proxy.sessions.services import Services
 from proxy.sessions.session import Session
+from proxy.sessions.waits import Hold
 
 WINDOW = 60.0
 """Seconds over which guesses of one source are counted."""
