@@ -24,6 +24,7 @@ from proxy.sessions.services import Engine, Services
 from proxy.sessions.session import Session
 from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
+from proxy.sessions.turned_away import TurnedAway
 
 ACCEPTS_A_TURN = 32
 """Connections taken in one turn of the loop."""
@@ -60,6 +61,7 @@ class Kernel:
         self._sessions: set[Session] = set()
         self._ledger = Ledger(services.store, services.clock, services.log)
         self._figures = Figures(services.metrics)
+        self._turned_away = TurnedAway(services.clock.monotonic, services.log)
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -193,7 +195,9 @@ class Kernel:
     async def _refuse(self, engine: Engine, session: Session, error: TidegateError) -> None:
         services = self._services
         left = isinstance(error, PeerError) and error.code == "closed"
-        if not left:
+        if not left and session.admission is None:
+            self._turned_away.note(session.id, session.source, error.code, error.detail)
+        elif not left:
             services.log.info(
                 "refused", session=session.id, source=session.source, why=error.code, detail=error.detail
             )
@@ -233,6 +237,7 @@ class Kernel:
 
     async def _last_words(self) -> None:
         """Nobody is left to try again later."""
+        self._turned_away.flush(math.inf)
         try:
             await self._services.gate.flush(math.inf)
             await self._ledger.catch_up(math.inf)
@@ -241,6 +246,7 @@ class Kernel:
 
     async def _tell(self) -> None:
         now = self._services.clock.monotonic()
+        self._turned_away.flush(now)
         await self._services.gate.flush(now)
         await self._ledger.catch_up(now)
 
