@@ -3,8 +3,9 @@ messages that are not whole, what a peer has not taken yet, what statements are 
 
 One per worker. First whoever holds more than a little is read no more, so that nothing grows. Then one at a time,
 whoever holds most, may finish what it has begun; new log-ins are refused. Who stands still in its turn goes back,
-and after ``GRACE`` seconds of too much whoever holds most of those is ended. So however many wait for each other,
-one after the other goes on or is gone. Called by the kernel and by sessions; knows no protocol.
+and after ``GRACE`` seconds of too much whoever holds most of those is ended; after ``LAST``, whoever holds most of
+all. So however many wait for each other, one after the other goes on or is gone, and it does not take for ever.
+Called by the kernel and by sessions; knows no protocol.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ REFUSING = 1.0
 """Seconds of too much after which nobody new is let in."""
 GRACE = 5.0
 """Seconds of too much after which whoever stood still in its turn is ended."""
+LAST = 60.0
+"""Seconds of too much after which whoever holds most is ended, though it only waits for its turn."""
 
 
 class Holder(Protocol):
@@ -128,6 +131,7 @@ class Holdings:
 
     def _next_turn(self) -> None:
         now, turn, little = self._now(), self._turn, self._little()
+        self._end_last(now)
         if turn is not None:
             if self._held[turn.holder] > little and turn.goes_on(now):
                 return
@@ -143,6 +147,11 @@ class Holdings:
         if waiting and (room or not stood_still):
             self._turn = Turn(max(waiting, key=self._held.__getitem__), now)
             self._turn.holder.press(False)
+
+    def _end_last(self, now: float) -> None:
+        others = [each for each in self._held if self._turn is None or each is not self._turn.holder]
+        if others and self._since is not None and now - self._since >= LAST:
+            self._end(max(others, key=self._held.__getitem__))
 
     def _little(self) -> int:
         """Bytes of one session that are never too much: of all together, half of what there may be."""

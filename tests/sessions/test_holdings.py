@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import Unavailable
 from proxy.core.states import EndReason
-from proxy.sessions.holdings import GRACE, LITTLE, LOOK, REFUSING, STANDSTILL, Holdings
+from proxy.sessions.holdings import GRACE, LAST, LITTLE, LOOK, REFUSING, STANDSTILL, Holdings
 
 MIB = 1024 * 1024
 MOST = 16 * MIB
@@ -90,7 +90,7 @@ def test_below_the_bound_nobody_is_asked_to_wait() -> None:
 def test_two_hundred_halves_take_no_more_than_the_bound_and_a_turn() -> None:
     most = 256 * MIB
     world = World(*(a_half() for _ in range(200)), most=most)
-    world.goes_on(120)
+    world.goes_on(LAST + 30)
     assert world.largest <= most * 3 // 2
     assert world.holdings.total <= most
 
