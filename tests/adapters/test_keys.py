@@ -270,6 +270,8 @@ CHANGES: dict[str, Any] = {
     "revoked_by": "dave",
     "revoked_reason": "x",
     "mac": "00",
+    "identity_name": "alicia",
+    "revoked_by_name": "dave",
     "sealed": '{"fields":{},"must":[]}',
 }
 
