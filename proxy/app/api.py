@@ -83,10 +83,13 @@ async def run_api(configured: Configured) -> None:
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
     """Connections from now on are shown the certificate that is in the file now."""
-    if server.config.ssl is None or config.api.tls is None:
+    context = getattr(
+        server.config, "ssl", None
+    )  # there is none before the server has read its own, with that file
+    if context is None or config.api.tls is None:
         return
     try:
-        load_certificate(server.config.ssl, config, config.api.tls)
+        load_certificate(context, config, config.api.tls)
     except OSError as error:
         structlog.get_logger().error("certificate not reloaded", listener="api", problem=str(error))
 
