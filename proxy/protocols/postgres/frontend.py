@@ -39,6 +39,8 @@ TOGETHER = 24
 """So many messages are passed on at once, behind their records."""
 BYTES_A_STEP = 512
 """Bytes of a message that take as long to read as a short one."""
+VALUES_A_STEP = 32
+"""The same, of bind values: each may have to be searched for secrets."""
 _RUN_MESSAGES, _RUN_MOST = 1024, 256 * 1024
 """Copy data looked at in one turn: messages, and bytes."""
 
@@ -197,7 +199,7 @@ class Frontend:
         begin = self._at + HEADER
         taken = self._data[begin:stop]
         self.left = stop - begin - len(taken)
-        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.types)
+        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.known)
         yield from self._read(taken)
         self._at = begin + len(taken)
 
@@ -257,7 +259,8 @@ class Frontend:
         yield from steps
         if len(body) > self._pending.texts.brief:
             self._pending.texts.forget()
-        yield Pause(1 + len(body) // BYTES_A_STEP)
+        size = VALUES_A_STEP if kind == _BIND else BYTES_A_STEP
+        yield Pause(1 + len(body) // size + self._pending.texts.effort())
         if kind == _TERMINATE:
             yield from self._passed()
             yield self._close(EndReason.CLIENT_CLOSED, "")
