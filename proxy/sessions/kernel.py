@@ -265,9 +265,11 @@ class Kernel:
     async def _tick(self) -> None:
         services = self._services
         while True:
+            due = services.loop.time() + 1.0
             await asyncio.sleep(1.0)
             services.watch.expire()
             monotonic = services.loop.time()
+            services.metrics.observe("tidegate_turn_seconds", max(services.rests.longest(), monotonic - due))
             for session in list(self._sessions):
                 try:
                     session.tick(monotonic)
