@@ -147,8 +147,13 @@ async def test_an_only_host_needs_no_name_and_is_not_ready_then(world: ApiWorld)
 
 async def test_reload_and_rotate_ring(world: ApiWorld) -> None:
     told = (await world.call("dave", "POST", "/v1/config/reload")).json()
-    anew = ["listeners[pg].tls.certificate"]
-    assert told == {"digest": "new", "changed": ["policies[0].accounts"], "restart": ["listeners"], "renewed": anew}
+    assert told == {
+        "digest": "new",
+        "changed": ["policies[0].accounts"],
+        "restart": ["listeners"],
+        "renewed": ["listeners[pg].tls.certificate"],
+        "warnings": ["nobody is an auditor"],
+    }
     for body, distrust in ((None, False), ({}, False), ({"distrust": True}, True)):
         assert (await world.call("dave", "POST", "/v1/keys/rotate", body)).json() == {"kid": "k2"}
         assert world.store.state.trail[-1].body["distrust"] is distrust
@@ -296,9 +301,8 @@ async def test_recordings_are_held_against_the_trail(world: ApiWorld) -> None:
     grant = await world.granted("alice")
     ends = [("s1", "one"), ("s2", "two"), ("s3", "")]
     for session, digest in ends:
-        started = SessionStarted(
-            "alice", session, "n-0", grant.id, "alice", "shop", "readonly", "", "postgres", "", "", session
-        )
+        names = ("alice", session, "n-0", grant.id, "alice", "shop", "readonly", "", "postgres", "", "", session)
+        started = SessionStarted(*names, target_pid=None, backend_start=None)
         ended = SessionEnded("gateway", session, grant.id, "alice", "shop", "idle", "", Totals(), None, digest)
         await world.store.commit(lambda writer, both=(started, ended): [writer.append(each) for each in both])
     world.recordings.digests = {"s1": "one"}
