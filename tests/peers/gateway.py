@@ -28,6 +28,7 @@ from proxy.cli.demo.certificates import Authority
 from proxy.cli.demo.postgres import free_port
 from tests.peers.postgres import SUPERUSER, Cluster
 
+ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse"
 WATCHED = '\nrecord_rows = 3\nrecord_bytes = "1KiB"'
 """Of what eve sees the first rows are kept."""
@@ -56,7 +57,7 @@ class Refused(Exception):
 class Gateway:
     """A running gateway. ``port`` is its PostgreSQL listener (TLS), ``plain_port`` one that takes tokens without
     TLS on loopback; ``url`` its API. ``target_port`` is where it looks for the cluster, ``head`` more lines of
-    ``[gateway]``."""
+    ``[gateway]``, ``source`` the checkout it is run from."""
 
     folder: Path
     cluster: Cluster
@@ -66,6 +67,7 @@ class Gateway:
     target_tls: bool = True
     target_port: int = 0
     head: str = ""
+    source: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
     _logins: dict[str, str] = field(default_factory=dict)
     _grants: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -207,7 +209,7 @@ class Gateway:
             [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.folder / "gateway.toml")],
             stdout=log,
             stderr=log,
-            cwd=Path(__file__).parents[2],
+            cwd=self.source,
             env={**os.environ, "TIDEGATE_HOME": str(self.folder)},
         )
         log.close()
@@ -262,15 +264,16 @@ def gateway(
     target_port: int = 0,
     head: str = "",
     state: Path | None = None,
+    source: Path = ROOT,
 ) -> Iterator[Gateway]:
     """A gateway in front of ``cluster``; ``extra`` is more TOML, ``settings`` lines for ``[limits]``, ``head``
     lines for ``[gateway]``; ``target_tls``: whether the target is reached over TLS (None: where it can);
     ``target_port``: where, if not at the cluster's own port (a line in between); ``state``: what it finds in its
-    state folder."""
+    state folder; ``source``: the checkout that it is run from."""
     folder = Path(tempfile.mkdtemp(prefix="tidegate-"))
     ports = free_ports(3)
     tls = cluster.tls if target_tls is None else target_tls
-    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head)
+    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head, source)
     try:
         furnish(made, extra, settings or {})
         if state is not None:
