@@ -45,8 +45,8 @@ def world(*, limits: dict[str, str] | None = None, extra: str = "", beside: Path
         target = running.enter_context(cluster("15", settings=SETTINGS))
         bouncer = running.enter_context(pgbouncer(target))
 
-        def started(source: Path) -> Gateway:
-            made = gateway(target, settings=settings, extra=extra, target_tls=False, source=source)
+        def started(tree: Path) -> Gateway:
+            made = gateway(target, settings=settings, extra=extra, target_tls=False, tree=tree)
             return running.enter_context(made)
 
         yield World(target, started(ROOT), bouncer, started(beside.absolute()) if beside else None)

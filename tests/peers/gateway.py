@@ -57,7 +57,7 @@ class Refused(Exception):
 class Gateway:
     """A running gateway. ``port`` is its PostgreSQL listener (TLS), ``plain_port`` one that takes tokens without
     TLS on loopback; ``url`` its API. ``target_port`` is where it looks for the cluster, ``head`` more lines of
-    ``[gateway]``, ``source`` the checkout it is run from."""
+    ``[gateway]``, ``tree`` whose code it runs."""
 
     folder: Path
     cluster: Cluster
@@ -67,7 +67,7 @@ class Gateway:
     target_tls: bool = True
     target_port: int = 0
     head: str = ""
-    source: Path = ROOT
+    tree: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
     _logins: dict[str, str] = field(default_factory=dict)
     _grants: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -209,7 +209,7 @@ class Gateway:
             [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.folder / "gateway.toml")],
             stdout=log,
             stderr=log,
-            cwd=self.source,
+            cwd=self.tree,
             env={**os.environ, "TIDEGATE_HOME": str(self.folder)},
         )
         log.close()
@@ -264,16 +264,16 @@ def gateway(
     target_port: int = 0,
     head: str = "",
     state: Path | None = None,
-    source: Path = ROOT,
+    tree: Path = ROOT,
 ) -> Iterator[Gateway]:
     """A gateway in front of ``cluster``; ``extra`` is more TOML, ``settings`` lines for ``[limits]``, ``head``
     lines for ``[gateway]``; ``target_tls``: whether the target is reached over TLS (None: where it can);
     ``target_port``: where, if not at the cluster's own port (a line in between); ``state``: what it finds in its
-    state folder; ``source``: the checkout that it is run from."""
+    state folder; ``tree``: whose code it runs."""
     folder = Path(tempfile.mkdtemp(prefix="tidegate-"))
     ports = free_ports(3)
     tls = cluster.tls if target_tls is None else target_tls
-    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head, source)
+    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head, tree)
     try:
         furnish(made, extra, settings or {})
         if state is not None:

@@ -75,6 +75,12 @@ class TargetSide:
             self.line.disconnect(asyncssh.DISC_BY_APPLICATION, "done")
         self.transport.flush()
 
+    def forget(self) -> None:
+        """Know nobody any more; the line may still be saying how processes ended."""
+        self.watcher.forget()
+        self.transport.forget()
+        self.line.take_apart()
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
@@ -94,6 +100,13 @@ class Watcher(asyncssh.SSHClient):
         self.closed = False
         self._password = password
         self._trusted = trusted
+
+    def forget(self) -> None:
+        """Know nobody any more: an error of the log-in's knows all who waited for it."""
+        self.gone = None
+        self.logged_in.cancel()
+        self.logged_in = self.logged_in.get_loop().create_future()
+        self.logged_in.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -212,16 +225,21 @@ async def log_in(
         preferred_auth="publickey" if password is None else "password,keyboard-interactive",
         encryption_algs=lines.ENCRYPTION, mac_algs=lines.MACS, kex_algs=lines.KEY_EXCHANGES, compression_algs=None,
         signature_algs=lines.SIGNATURES, keepalive_interval=KEEPALIVE, keepalive_count_max=4, login_timeout=0,
-        client_version="tidegate", encoding=None, window=WINDOW, max_pktsize=PACKET,
+        client_version="tidegate", encoding=None, window=WINDOW, max_pktsize=PACKET, utf8_decode_errors="replace",
     )  # fmt: skip
     line = TargetLine(loop, options)
     transport = StreamTransport(loop, stream)
+    side = TargetSide(line, transport, watcher, how.user, how.login.forced_command)
     transport.start(line)
     try:
         await watcher.logged_in
-    except (asyncssh.Error, OSError) as error:
-        raise _unreachable(error, reached, trusted.shown) from None
-    return TargetSide(line, transport, watcher, how.user, how.login.forced_command)
+    except BaseException as error:
+        line.abort()
+        side.forget()
+        if isinstance(error, asyncssh.Error | OSError):
+            raise _unreachable(error, reached, trusted.shown) from None
+        raise
+    return side
 
 
 def _keys_of(how: Entry, issuer: TargetCertificates) -> Any:
