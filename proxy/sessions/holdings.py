@@ -141,8 +141,11 @@ class Holdings:
         large = {each for each, held in self._held.items() if held > little}
         self._tried &= large  # who has finished may have another turn
         waiting, stood_still = large - self._tried, self._tried
-        if stood_still and self._since is not None and now - self._since >= GRACE:
+        late = self._since is not None and now - self._since >= GRACE
+        if stood_still and late:
             self._end(max(stood_still, key=self._held.__getitem__))
+        elif stood_still and not waiting:  # each may try once more, and be the first to have something by now
+            waiting, self._tried = large, set()
         room = self.total <= self._most() * 5 // 4  # it may take more before it is done
         if waiting and (room or not stood_still):
             self._turn = Turn(max(waiting, key=self._held.__getitem__), now)
