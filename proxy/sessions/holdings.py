@@ -140,15 +140,16 @@ class Holdings:
             turn.holder.press(True)
         large = {each for each, held in self._held.items() if held > little}
         self._tried &= large  # who has finished may have another turn
-        waiting, stood_still = large - self._tried, self._tried
-        late = self._since is not None and now - self._since >= GRACE
-        if stood_still and late:
-            self._end(max(stood_still, key=self._held.__getitem__))
-        elif stood_still and not waiting:  # each may try once more, and be the first to have something by now
-            waiting, self._tried = large, set()
-        room = self.total <= self._most() * 5 // 4  # it may take more before it is done
-        if waiting and (room or not stood_still):
-            self._turn = Turn(max(waiting, key=self._held.__getitem__), now)
+        if self._tried and self._since is not None and now - self._since >= GRACE:
+            self._end(max(self._tried, key=self._held.__getitem__))
+        elif self._tried == large:  # each may try once more: it may have something by now
+            self._tried = set()
+        # Whoever has its turn may take more before it is done. Where that is too much as well, it is whoever holds
+        # most of all, and so needs least.
+        room = self.total <= self._most() * 5 // 4
+        next_ones = (large - self._tried if room else large) & self._held.keys()
+        if next_ones:
+            self._turn = Turn(max(next_ones, key=self._held.__getitem__), now)
             self._turn.holder.press(False)
 
     def _end_last(self, now: float) -> None:
