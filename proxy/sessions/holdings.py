@@ -66,7 +66,8 @@ class Holdings:
         self._count(holder)
         if self.total > self._most():
             self._begin()
-            if self._turn is None or self._turn.holder is not holder:
+            mine = self._turn is not None and self._turn.holder is holder
+            if self._since is not None and not mine:  # others may have given back enough meanwhile
                 holder.press(self._held[holder] > self._little())
 
     def forget(self, holder: Holder) -> None:

@@ -135,6 +135,23 @@ def test_small_talk_goes_on_meanwhile() -> None:
     assert not small.pressed
 
 
+def test_what_others_have_given_back_unseen_is_no_reason_to_wait() -> None:
+    """What a session holds is counted when much comes of it; that it holds less by now shows later."""
+    world = World(*(a_whole(6 * MIB) for _ in range(3)))
+    for each in world.sessions:
+        each.held = each.moved = 5 * MIB
+        world.holdings.look(each)
+    for each in world.sessions[:2]:
+        each.held = 0
+    last = world.sessions[2]
+    last.held = 6 * MIB + MIB // 2
+    world.holdings.look(last)
+    assert not last.pressed
+    last.held = 0
+    world.goes_on(1)
+    assert not any(each.pressed for each in world.sessions)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 24), st.booleans()), min_size=1, max_size=40))
 def test_however_many_wait_for_each_other_all_come_to_an_end_or_have_room(crowd: list[tuple[int, bool]]) -> None:
