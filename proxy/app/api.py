@@ -41,6 +41,7 @@ async def run_api(configured: Configured) -> None:
     """Serve until SIGTERM."""
     async with founded(configured, "api") as foundation:
         changes = Changes(foundation)
+        await changes.warned()  # before anything runs beside: what follows must not see a server half made
         services = services_of(foundation, changes)
         api = create_api(services)
         config = configured.config
@@ -74,7 +75,6 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(reload_at(hangup, services.reload), name="reload at SIGHUP"),
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
             ]
-            await changes.warned()
             collector.settle()
             await server.serve()
             for task in beside:
@@ -82,8 +82,9 @@ async def run_api(configured: Configured) -> None:
 
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
-    """Connections from now on are shown the certificate that is in the file now."""
-    if server.config.ssl is None or config.api.tls is None:
+    """Connections from now on are shown the certificate that is in the file now; a server that has not read it yet
+    reads it when it does."""
+    if not server.config.loaded or server.config.ssl is None or config.api.tls is None:
         return
     try:
         load_certificate(server.config.ssl, config, config.api.tls)
