@@ -23,6 +23,7 @@ from proxy.app import collector
 from proxy.app.changes import Changes, reload_at
 from proxy.app.foundation import VERSION, Configured, Foundation, founded, load_certificate, machine_name
 from proxy.app.patience import patient
+from proxy.app.resting import RestingServer
 from proxy.app.retention import Retention
 from proxy.audit.signing import Signing
 from proxy.core.errors import TidegateError
@@ -45,7 +46,7 @@ async def run_api(configured: Configured) -> None:
         api = create_api(services)
         config = configured.config
         tls = config.api.tls
-        server = uvicorn.Server(
+        server = RestingServer(
             uvicorn.Config(
                 api,
                 host=config.api.listen.host,
