@@ -43,6 +43,7 @@ def catalog(config: Config) -> Catalog:
         resources={each.name: _resource(config, each) for each in config.resources},
         rules=tuple(rule(each) for each in config.policies),
         digest=digest(config),
+        admins_read=config.recordings.admins_read,
     )
 
 
@@ -59,8 +60,9 @@ def store_password(config: Config) -> Secret | None:
 def _identities(config: Config) -> Mapping[str, Identity]:
     roles = {group.name: group.roles for group in config.groups}
     return {
-        user.name: Identity(
+        user.lasting_id: Identity(
             name=user.name,
+            id=user.lasting_id,
             groups=frozenset(user.groups),
             roles=frozenset(Role(role) for group in user.groups for role in roles.get(group, ())),
             display=user.display,

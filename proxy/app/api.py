@@ -74,6 +74,7 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(reload_at(hangup, services.reload), name="reload at SIGHUP"),
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
             ]
+            await changes.warned()
             collector.settle()
             await server.serve()
             for task in beside:

@@ -18,7 +18,7 @@ from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Recorder
 from proxy.core.records import Note, Record
 from proxy.core.records import Outcome as Ending
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, SessionStatus
 from proxy.core.steps import Inspector
 from proxy.sessions.conversation import Conversation, Farewell
@@ -29,15 +29,18 @@ from proxy.sessions.ledger import Ledger, nothing_came
 from proxy.sessions.parting import Parting, Sides
 from proxy.sessions.relay import STALL, Relay
 from proxy.sessions.services import Services, TargetControl
+from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
 
 DIAL = 10.0
+NOBODY = ServedBy()
 BLIND = "the gateway cannot see revocations any more"
 
 
 class Session:
     """``id`` is shown to people; ``source`` is the client's address as text. ``started`` says whether its start is
-    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on."""
+    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on. What is
+    in ``leaving`` is called at the very end."""
 
     def __init__(self, services: Services, ledger: Ledger, client: Stream, source: str) -> None:
         self.id = services.ids.new("sess")
@@ -50,7 +53,9 @@ class Session:
         self.startup_by = services.loop.time() + services.settings.startup_timeout
         self.relaying: Conversation | None = None
         self.relayed: Conversation | None = None
-        self.logged_in: Callable[[], None] = _nothing
+        self.vouched: Callable[[], None] = nothing
+        self.logged_in: Callable[[], None] = nothing
+        self.leaving: list[Callable[[], None]] = []
         self._services = services
         self._ledger = ledger
         self._settings = services.settings
@@ -76,6 +81,7 @@ class Session:
         self._waits_for = EndReason.TARGET_UNREACHABLE
         services.registry.file(self, Scope.RESOURCE, admission.resource.name)
         self.admission = admission
+        self.vouched()
         self._deadline.start(admission.grant.ends, admission.admitted)
         services.watch.catch_up(self, admission.feed_position, self._keys(admission))
         self.check()
@@ -92,7 +98,7 @@ class Session:
             (Scope.ALL, ""),
             (Scope.ALL, "*"),
             (Scope.GRANT, admission.grant.id),
-            (Scope.IDENTITY, admission.identity.name),
+            (Scope.IDENTITY, admission.identity.id),
             (Scope.RESOURCE, admission.resource.name),
             (Scope.TOKEN, admission.jti),
         }
@@ -103,7 +109,9 @@ class Session:
         addresses = tuple(each for each in admission.resource.addresses if port in (0, each[1]))
         return await connect(self._services.loop, addresses, DIAL)
 
-    async def start(self, protocol: str, client: str, header: Mapping[str, object]) -> Recorder:
+    async def start(
+        self, protocol: str, client: str, header: Mapping[str, object], served_by: ServedBy = NOBODY
+    ) -> Recorder:
         """Open the recording and commit the session's start: after this the client may be told OK.
 
         ``Unavailable`` when either cannot be had, ``Denied`` when the grant has too many sessions by now.
@@ -111,14 +119,17 @@ class Session:
         admission = self._admitted()
         services = self._services
         self._waits_for = EndReason.STORE_LOST
-        key, recorder = services.recordings.open(self.id, {"protocol": protocol, **header})
+        key, recorder = services.recordings.open(
+            self.id, {"protocol": protocol, "identity_id": admission.identity.id, **header}
+        )
         self._recorder = recorder
         record = SessionRecord(
             id=self.id,
             node=services.node,
             protocol=protocol,
             grant=admission.grant.id,
-            identity=admission.identity.name,
+            identity=admission.identity.id,
+            identity_name=admission.identity.name,
             resource=admission.resource.name,
             account=admission.account.name,
             database=admission.database,
@@ -127,6 +138,7 @@ class Session:
             started=services.clock.now(),
             status=SessionStatus.LIVE,
             recording=key,
+            served_by=served_by,
         )
         self.record = record  # first: whoever is cancelled while it commits cannot know whether it was kept
         await self._ledger.began(record, admission, self._settings.sessions_per_grant)
@@ -162,9 +174,10 @@ class Session:
         recorder = self._recorded()
         boottime = self._services.clock.boottime
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
-        relay.decide = self.decide
+        relay.waits.decide = self.decide
         relay.durable = self._settings.durable
-        relay.thinking = self._services.thinking
+        relay.waits.workshop = self._services.workshop
+        relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):
@@ -318,6 +331,16 @@ class Session:
         elif self.admission is not None and not self.started:
             await self._ledger.unused(self._nothing_came(self.ending))
         await self._seal(self.ending)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Know nobody any more who knows this session: what it held goes now, not when Python's collector runs."""
+        self.vouched = self.logged_in = nothing
+        self._task = self._target = None
+        while self.leaving:
+            self.leaving.pop()()
+        if self.relayed is not None:
+            self.relayed.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -375,7 +398,3 @@ class Session:
         if self.relaying.warn(text, "tidegate extend prolongs it without dropping this session"):
             self._warned = due
             self._note(Note("warning", (("text", text),)))
-
-
-def _nothing() -> None:
-    """What ``logged_in`` does where no kernel counts."""
