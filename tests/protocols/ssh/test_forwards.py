@@ -1,5 +1,7 @@
 """Forwarded connections: how many there may be beside sessions, what they may have on their way; unix sockets."""
 
+import gc
+import weakref
 from typing import Any
 
 import asyncssh
@@ -83,6 +85,28 @@ async def test_a_socket_that_the_target_has_not(world: World) -> None:
             await line.open_unix_connection(SOCKET)
         assert (await line.run("quick")).exit_status == 0
     assert tunnels(world) == [(b"unix:/run/far.sock", Outcome.FAILED)]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_nothing_of_them_outlives_the_session(world: World, closed: bool) -> None:
+    """Python's collector is not needed for it."""
+    world.peer.far = Echo  # type: ignore[attr-defined]
+    gc.collect()
+    gc.disable()
+    try:
+        async with client(world) as line:
+            opened = [await line.open_connection(*FAR), await line.open_unix_connection(SOCKET)]
+            session = next(iter(world.services.registry))
+            left = [weakref.ref(each) for each in session.relaying.pairs]  # type: ignore[attr-defined]
+            left += [weakref.ref(session.relaying), weakref.ref(session.relaying.openings)]  # type: ignore[attr-defined]
+            del session
+            for _, writer in opened if closed else ():
+                writer.close()
+        await world.ended()
+        await until(lambda: not world.kernel.known())
+        await until(lambda: not any(each() for each in left))
+    finally:
+        gc.enable()
 
 
 def test_many_have_less_on_their_way_each(world: World) -> None:
