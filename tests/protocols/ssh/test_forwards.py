@@ -9,10 +9,11 @@ import pytest
 
 from proxy.core.records import Outcome, StatementFinished, StatementStarted, Via
 from proxy.protocols.ssh.openings import SHARED, WINDOW_LEAST, window_of
+from proxy.protocols.ssh.passing import DENIED_MOST
 from proxy.protocols.ssh.upstream import WINDOW
 from tests.contracts.ssh_peer import FAR, SOCKET
 from tests.contracts.test_engines import World, until, world
-from tests.protocols.ssh.test_engine import client, denied, recorded
+from tests.protocols.ssh.test_engine import client, denied, recorded, rows
 
 __all__ = ["world"]
 
@@ -85,6 +86,19 @@ async def test_a_socket_that_the_target_has_not(world: World) -> None:
             await line.open_unix_connection(SOCKET)
         assert (await line.run("quick")).exit_status == 0
     assert tunnels(world) == [(b"unix:/run/far.sock", Outcome.FAILED)]
+
+
+async def test_many_that_are_refused_leave_no_record_each(world: World) -> None:
+    asked = DENIED_MOST + 300
+    async with client(world) as line:
+        for _ in range(asked):
+            with pytest.raises(asyncssh.ChannelOpenError, match="may not be forwarded to elsewhere:1"):
+                await line.open_connection("elsewhere", 1)
+        assert (await line.run("quick")).exit_status == 0
+    await world.ended()
+    assert tunnels(world) == [(b"elsewhere:1", Outcome.DENIED)] * DENIED_MOST
+    found = [(each["what"], each["detail"], each.get("times", 1)) for each in rows(world)]
+    assert found == [("tunnel", "elsewhere:1", times) for times in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300)]
 
 
 @pytest.mark.parametrize("closed", [True, False])
