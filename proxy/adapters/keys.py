@@ -17,6 +17,7 @@ import hmac
 import json
 import os
 import secrets
+import shlex
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -342,7 +343,7 @@ def check_private(path: Path) -> None:
     """``Unavailable`` when others than the owner may read or write ``path``."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise unsafe(path, f"is open to others (mode {mode:04o})", hint=f"chmod go= {path}")
+        raise unsafe(path, f"is open to others (mode {mode:04o})", hint=f"chmod go= {shlex.quote(str(path))}")
 
 
 def unsafe(path: Path, what: str, hint: str = "") -> Unavailable:
