@@ -4,6 +4,7 @@ Built by the composition root. Plain functions that read files; the API calls th
 half-written file gives is an error that names no path.
 """
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -17,10 +18,10 @@ from proxy.api.services import Kept, KeptPage, Noted, Ran
 from proxy.api.shapes.sessions import Running
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Rows
-from proxy.core.records import Flow, Note, Passed, Resized
+from proxy.core.records import Content, Flow, Note, Passed, Resized, StatementStarted
 from proxy.core.sessions import SessionRecord
 from proxy.recording.codec import Torn
-from proxy.recording.container import Altered
+from proxy.recording.container import SUFFIX, Altered
 from proxy.recording.reader import Place, Recording, Timed, digest_of
 from proxy.recording.statements import Joined, Joiner, joined
 
@@ -107,6 +108,19 @@ class FolderRecordings:
             return digest_of(self._root, key) if key else None
         except OSError as error:
             raise Unavailable("a recording cannot be read", detail=f"{key}: {error}") from None
+
+    def sealed(self) -> Iterator[tuple[str, float]]:
+        for file in self._root.glob(f"[0-9]*/[0-9]*/[0-9]*/*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, its time was up
+                key = file.relative_to(self._root).as_posix().removesuffix(SUFFIX)
+                yield key, file.stat().st_mtime
+
+    def silent(self, key: str) -> bool:
+        try:
+            records = Recording(self._root, key).records()
+            return not any(isinstance(each.record, (StatementStarted, Passed, Content)) for each in records)
+        except (Altered, Torn, ValueError, KeyError, OSError):
+            return False
 
     def open(self, session: SessionRecord) -> BinaryIO | None:
         return self._looked(session, lambda recording: recording.open())

@@ -18,7 +18,7 @@ from proxy.access.tokens import Tokens
 from proxy.adapters import configuration
 from proxy.adapters.clock import SystemClock, UlidIds
 from proxy.adapters.doorbell import UnixDoorbell, bells
-from proxy.adapters.keys import FileGrantSeal, FileTokenKeys, HeadSigner, KeyFolder
+from proxy.adapters.keys import FileGrantSeal, FileHeadMemory, FileTokenKeys, HeadSigner, KeyFolder
 from proxy.adapters.ssh_keys import Ed25519SshKeys, ssh_keys
 from proxy.adapters.store.opening import open_store
 from proxy.adapters.store.store import SqlStore
@@ -74,6 +74,7 @@ class Foundation:
     key_folder: KeyFolder
     seal: FileGrantSeal
     heads: HeadSigner
+    head_memory: FileHeadMemory
     bell: UnixDoorbell
     store: SqlStore
     store_url: str
@@ -107,6 +108,7 @@ async def founded(configured: Configured, node: str) -> AsyncIterator[Foundation
             folder,
             FileGrantSeal(folder),
             HeadSigner(folder),
+            FileHeadMemory(folder),
             bell,
             store,
             url,

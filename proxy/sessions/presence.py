@@ -41,7 +41,8 @@ class Heard:
 
 
 class Presence:
-    """``started`` (epoch seconds) tells the node's lives apart; ``digest`` gives the configuration's."""
+    """``started`` (epoch seconds) tells the node's lives apart; ``digest`` gives the configuration's, ``refuses``
+    the words of the grounds on which the node admits nobody."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Presence:
         started: float,
         digest: Callable[[], str],
         log: Any,
+        refuses: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -60,6 +62,7 @@ class Presence:
         self._started = started
         self._digest = digest
         self._log = log
+        self._refuses = refuses
         self._synchronous = True
         self._drains = 0.0
         self._drains_in: float | None = None
@@ -70,9 +73,10 @@ class Presence:
         """Whether nobody else has been heard under this name for a while."""
         return self._clock.monotonic() >= self._twin_until
 
-    def may_admit(self) -> bool:
-        """Whether this node hears of revocations, knows what time it is, and is the only one of its name."""
-        return self._synchronous and self.alone and self._watch.fresh()
+    @property
+    def synchronous(self) -> bool:
+        """Whether this machine's clock was the store's, but for a little, at the last sign of life."""
+        return self._synchronous
 
     @property
     def drains_in(self) -> float | None:
@@ -165,6 +169,7 @@ class Presence:
                 feed_seen=self._watch.position,
                 digest=self._digest(),
                 drains=drains,
+                refuses=self._refuses(),
             )
         )
         return heard
