@@ -14,13 +14,13 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway_config gateway_config
 COPY proxy proxy
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[server]'
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tidegate \
  && install --directory --owner=tidegate --group=tidegate --mode=0700 /var/lib/tidegate
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels tidegate
+    pip install --no-cache-dir --no-index --find-links /wheels 'tidegate[server]'
 # Where the health check finds the API, should it listen elsewhere.
 ENV PYTHONUNBUFFERED=1 \
     TIDEGATE_HEALTH=https://127.0.0.1:8443/healthz

@@ -4,12 +4,12 @@ approvals that nobody could give.
 Pure: ``surroundings`` checks what lies outside the file. Called by ``loading`` once the models are valid.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from gateway_config.policies import Approval, Policy
 from gateway_config.postgres import PostgresAccount
-from gateway_config.problems import Finding, Place
+from gateway_config.problems import Finding, Place, path
 from gateway_config.resources import Account
 from gateway_config.schema import Config
 from gateway_config.suggestions import suggestion
@@ -17,12 +17,12 @@ from gateway_config.targets import AnyResource
 from gateway_config.values import Address
 
 
-def findings(config: Config) -> Iterator[Finding]:
-    """Everything that does not fit together."""
+def findings(config: Config, called: Callable[[Place], str] = path) -> Iterator[Finding]:
+    """Everything that does not fit together. ``called``: how people find another place."""
     for kind in ("listeners", "users", "groups", "resources", "policies"):
-        yield from _unique((kind,), [each.name for each in getattr(config, kind)])
+        yield from _unique((kind,), [each.name for each in getattr(config, kind)], called)
     for index, resource in enumerate(config.resources):
-        yield from _unique(("resources", index, "accounts"), [each.name for each in resource.accounts])
+        yield from _unique(("resources", index, "accounts"), [each.name for each in resource.accounts], called)
     yield from _memberships(config)
     yield from _collisions(config)
     yield from _store(config)
@@ -30,11 +30,11 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _policy(config, policy, ("policies", index))
 
 
-def _unique(place: Place, names: Sequence[str]) -> Iterator[Finding]:
+def _unique(place: Place, names: Sequence[str], called: Callable[[Place], str]) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in first:
-            yield (*place, index, "name"), f'"{name}" is the name of {place[-1]}[{first[name]}] already'
+            yield (*place, index, "name"), f'"{name}" is the name of {called((*place, first[name]))} already'
         first.setdefault(name, index)
 
 

@@ -41,13 +41,13 @@ def _values(old: object, new: object, path: str, reload: Reload) -> Iterator[Cha
         return
     if isinstance(old, Section) and isinstance(new, Section) and type(old) is type(new):
         yield from _sections(old, new, path)
-    elif (before := _named(old)) is not None and (after := _named(new)) is not None:
+    elif (before := named(old)) is not None and (after := named(new)) is not None:
         yield from _lists(before, after, path, reload)
     else:
         yield Change(path, reload)
 
 
-def _named(value: object) -> dict[str, Section] | None:
+def named(value: object) -> dict[str, Section] | None:
     """A list of sections by name; None for anything else."""
     if not isinstance(value, tuple):
         return None

@@ -1,30 +1,22 @@
 """From a file to a ``Config``, or to everything that is wrong with the file.
 
-TOML -> models -> cross checks and surroundings; each stage reports all it finds, and the next one runs only on what
-the one before has accepted. Called at start, on reload, and by ``tidegate config check``.
+TOML and what it includes -> models -> cross checks and surroundings; each stage reports all it finds, and the next
+one runs only on what the one before has accepted. Called at start, on reload, and by ``tidegate config check``.
 """
 
-import re
-import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway_config import checks, surroundings
-from gateway_config.lines import line_of, lines
-from gateway_config.problems import ConfigProblems, Finding, Place, Problem, path
+from gateway_config.parts import parts, text_of
+from gateway_config.problems import ConfigProblems, Finding, Place
 from gateway_config.resources import SHAPES
 from gateway_config.schema import Config
 from gateway_config.settings import Section, sections_in
 from gateway_config.suggestions import suggestion
-
-MAX_FILE = 8 * 1024 * 1024
-"""Bytes: more is a wrong file."""
-
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 def load(file: Path, *, with_surroundings: bool = True, environ: Mapping[str, str] | None = None) -> Config:
@@ -35,7 +27,7 @@ def load(file: Path, *, with_surroundings: bool = True, environ: Mapping[str, st
     """
     source = str(file)
     return read(
-        _text(file, source),
+        text_of(file, source),
         source=source,
         base=file.absolute().parent,
         with_surroundings=with_surroundings,
@@ -52,54 +44,19 @@ def read(
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """As ``load``, of a text that stands, or would stand, in folder ``base`` under the name ``source``."""
-    data = _parse(text, source)
+    written = parts(text, source, base)
     try:
-        config = Config.model_validate(data).based_on(base)
+        config = Config.model_validate(written.whole).based_on(base)
     except ValidationError as error:
         found = _findings(error.errors(include_url=False, include_input=False))
     else:
-        found = list(checks.findings(config))
+        found = list(checks.findings(config, written.called))
         if with_surroundings:
             found += surroundings.findings(config, environ)
         if not found:
             return config
-    raise ConfigProblems(source, _problems(text, found))
-
-
-def _text(file: Path, source: str) -> str:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigProblems(source, [Problem("", None, error.strerror or "cannot be read")]) from None
-    if len(data) > MAX_FILE:
-        raise ConfigProblems(source, [Problem("", None, f"is larger than {MAX_FILE} bytes")])
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigProblems(source, [Problem("", line, "is not UTF-8 text")]) from None
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigProblems(source, [_syntax_problem(str(error), text)]) from None
-    except RecursionError:
-        raise ConfigProblems(source, [Problem("", None, "is nested too deeply")]) from None
-
-
-def _syntax_problem(message: str, text: str) -> Problem:
-    match = _TOML_PLACE.search(message)
-    line = int(match[1]) if match and match[1] else text.count("\n") + 1
-    return Problem("", line, f"is not TOML: {_TOML_PLACE.sub('', message)}")
-
-
-def _problems(text: str, found: Iterable[Finding]) -> list[Problem]:
-    known = lines(text)
-    # dict.fromkeys: two names for one file give the same finding twice.
-    return [Problem(path(place), line_of(known, place), message) for place, message in dict.fromkeys(found)]
+    # dict.fromkeys: two names for one file give the same finding twice
+    raise ConfigProblems(source, [written.problem(each) for each in dict.fromkeys(found)])
 
 
 def _findings(errors: Sequence[ErrorDetails]) -> list[Finding]:

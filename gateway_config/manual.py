@@ -84,6 +84,8 @@ def tables() -> str:
 
 
 def _heading(table: str, protocol: str) -> str:
+    if not table:
+        return "At the top of the file"
     plain = table.replace("[]", "")
     of = f' where `protocol = "{protocol}"`' if protocol else ""
     return (f"`[[{plain}]]`" if table.endswith("[]") else f"`[{plain}]`") + of

@@ -24,24 +24,34 @@ def path(place: Place) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to put right. ``path`` is "" and ``line`` None where the whole file is meant."""
+    """One thing to put right. ``path`` is "" and ``line`` None where the whole file is meant; ``source`` is the
+    file's name, "" for the main one."""
 
     path: str
     line: int | None
     message: str
+    source: str = ""
 
 
 class ConfigProblems(Exception):
-    """Everything wrong with one file. ``str()`` is one line per problem, as compilers print them."""
+    """Everything wrong with one configuration. ``str()`` is one line per problem, as compilers print them."""
 
     def __init__(self, source: str, problems: Iterable[Problem]) -> None:
         self.source = source
-        self.problems = sorted(problems, key=lambda each: (each.line or 0, each.path, each.message))
+        self.problems = sorted(problems, key=_order)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         return "\n".join(self._worded(each) for each in self.problems)
 
+    def place(self, problem: Problem) -> str:
+        """The file, and the line where it is known: ``policies/shop.toml:12``."""
+        source = problem.source or self.source
+        return source if problem.line is None else f"{source}:{problem.line}"
+
     def _worded(self, problem: Problem) -> str:
-        where = self.source if problem.line is None else f"{self.source}:{problem.line}"
-        return ": ".join(part for part in (where, problem.path, problem.message) if part)
+        return ": ".join(part for part in (self.place(problem), problem.path, problem.message) if part)
+
+
+def _order(problem: Problem) -> tuple[str, int, str, str]:
+    return problem.source, problem.line or 0, problem.path, problem.message

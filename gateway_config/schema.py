@@ -17,12 +17,19 @@ from gateway_config.people import Group, User
 from gateway_config.policies import Policy
 from gateway_config.resources import Resource
 from gateway_config.runtime import Api, Gateway, Limits, Recordings, Store, Tokens, Trail
-from gateway_config.settings import Section, is_per_node, setting
+from gateway_config.settings import Section, default_of, is_per_node, setting
+from gateway_config.values import FilePatterns
 
 
 class Config(Section):
-    """What one file says."""
+    """What one file says, with those that it includes."""
 
+    include: FilePatterns = setting(
+        "Files with more policies, after those of this file: paths or patterns such as `policies/*.toml`.",
+        "live",
+        (),
+        per_node=True,
+    )
     gateway: Gateway = setting("The process itself.", "restart", Gateway())
     store: Store = setting("Where everything that must survive lives.", "restart", Store())
     recordings: Recordings = setting("Where and how sessions are recorded.", "restart", Recordings())
@@ -79,8 +86,9 @@ class Config(Section):
 
 
 def digest(config: Config) -> str:
-    """Hex SHA-256 over the settings that nodes of one cluster must agree on (all that are not ``per_node``), in
-    canonical JSON. References take part, not the secrets they lead to."""
+    """Hex SHA-256 over the settings that nodes of one cluster must agree on (all that are not ``per_node``) and
+    that are not at their default, in canonical JSON. So a setting that only a later version has changes nothing
+    until somebody sets it. References take part, not the secrets they lead to."""
     text = json.dumps(_shared(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -90,8 +98,16 @@ def _shared(section: Section) -> dict[str, Any]:
     return {
         name: _shared_value(getattr(section, name), plain[name])
         for name, field in type(section).model_fields.items()
-        if not is_per_node(field)
+        if not is_per_node(field) and not _is_default(getattr(section, name), default_of(type(section), name))
     }
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether it is the default in all that nodes must agree on. A value with a default has its type, so 1 and true
+    do not meet here."""
+    if isinstance(value, Section) and type(value) is type(default):
+        return _shared(value) == _shared(default)
+    return bool(value == default)
 
 
 def _shared_value(value: Any, plain: Any) -> Any:

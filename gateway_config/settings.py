@@ -3,10 +3,12 @@
 Every section of the schema is built from these two. ``difference`` and ``manual`` read what they note.
 """
 
+from functools import cache
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 Reload = Literal["live", "new_sessions", "restart"]
 """When a changed setting takes effect after a reload: at once; for sessions that start later (running ones keep
@@ -46,6 +48,18 @@ def reload_of(field: FieldInfo) -> Reload:
     notes = field.json_schema_extra
     found = notes.get("reload") if isinstance(notes, dict) else None
     return next((each for each in _RELOADS if each == found), "restart")
+
+
+@cache
+def default_of(section: type[Section], name: str) -> Any:
+    """What a setting is where nobody sets it, as it comes out of validation ("10s" is 10.0); pydantic's mark of
+    nothing, which equals no value, where it is required."""
+    field = section.model_fields[name]
+    if field.is_required():
+        return PydanticUndefined
+    annotation: Any = field.annotation
+    alone: Any = create_model("Alone", __base__=Section, value=(annotation, field))
+    return alone().value
 
 
 def is_per_node(field: FieldInfo) -> bool:

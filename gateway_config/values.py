@@ -20,11 +20,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from gateway_config.durations import duration
 from gateway_config.suggestions import suggestion
 
-_UNITS: Mapping[str, float] = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"(?:\d+(?:d|h|ms|m|s))+")
-_PART = re.compile(r"(\d+)(d|h|ms|m|s)")
 _SIZES: Mapping[str, int] = {
     "": 1,
     "b": 1,
@@ -43,15 +41,6 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?
 
 PROTOCOLS = ("postgres", "ssh", "tcp")
 """The protocols this version serves: the one list that listeners and resources are checked against."""
-
-
-def duration(value: object) -> float:
-    """Seconds, from a number of seconds or text such as ``10m``, ``1h30m``, ``90s``, ``50ms``."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return float(value)
-    if isinstance(value, str) and _DURATION.fullmatch(value):
-        return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(value))
-    raise ValueError('should be a duration, such as "10m", "1h30m", "90s", or a number of seconds')
 
 
 def size(value: object) -> int:
@@ -92,6 +81,13 @@ def line_of_text(value: str) -> str:
     """One line of text for people."""
     if len(value) > 1000 or not (value == "" or value.isprintable()):
         raise ValueError("should be one line of at most 1000 printable characters")
+    return value
+
+
+def file_pattern(value: str) -> str:
+    """A path, or a pattern of paths (``*``, ``?``, ``[…]``)."""
+    if not value or not value.isprintable():
+        raise ValueError('should be a path or a pattern of paths, such as "policies/*.toml"')
     return value
 
 
@@ -202,6 +198,10 @@ HostName = Annotated[str, AfterValidator(host_name)]
 ProtocolName = Annotated[str, AfterValidator(protocol), WithJsonSchema({"type": "string", "enum": list(PROTOCOLS)})]
 Line = Annotated[str, AfterValidator(line_of_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...])]
+FilePatterns = Annotated[
+    tuple[Annotated[str, AfterValidator(file_pattern)], ...],
+    BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...]),
+]
 Addresses = Annotated[
     tuple[Address, ...], BeforeValidator(one_or_many, json_schema_input_type=str | tuple[str, ...])
 ]

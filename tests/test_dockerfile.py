@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import ssl
 import subprocess
 import sys
@@ -94,6 +95,11 @@ def test_what_it_copies_is_there_and_passes_the_ignore_file(text: str) -> None:
     sources = [source for each in instructions(text) if each.word == "COPY" for source in each.rest.split()[:-1]]
     assert set(sources) == allowed
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_it_installs_what_runs_a_gateway(text: str) -> None:
+    installs = [each.rest for each in instructions(text) if each.word == "RUN" and "pip " in each.rest]
+    assert [shlex.split(each)[-1] for each in installs] == [".[server]", "tidegate[server]"]
 
 
 def test_its_python_is_one_the_project_supports(text: str) -> None:

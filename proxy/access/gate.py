@@ -9,12 +9,13 @@ Until a token's signature verifies there is one answer; after it, details of the
 grant that is unknown, forbidden, not theirs or tampered with gets that one answer again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from proxy.access.certificates import Certificates
 from proxy.access.limits import AccessLimits
 from proxy.access.refusals import refused, revoked_words
+from proxy.access.seals import Seals
 from proxy.access.sources import source_kind
 from proxy.access.tally import Tally
 from proxy.access.texts import shown
@@ -24,7 +25,7 @@ from proxy.core.errors import Denied, Unavailable
 from proxy.core.events import AdmissionRefused
 from proxy.core.grounds import WORDS, Ground
 from proxy.core.identity import Account, Catalog, Identity, Resource
-from proxy.core.ports import AdmissionFacts, Clock, GrantSeal, Store
+from proxy.core.ports import AdmissionFacts, Clock, Store
 from proxy.core.states import GrantStatus
 from proxy.policy.decide import holds
 from proxy.policy.networks import inside
@@ -54,7 +55,7 @@ class Gate:
         certificates: Certificates,
         catalog: Callable[[], Catalog],
         clock: Clock,
-        seal: GrantSeal,
+        seals: Seals,
         ground: Callable[[], Ground | None],
         limits: Callable[[], AccessLimits] = AccessLimits,
     ) -> None:
@@ -63,7 +64,7 @@ class Gate:
         self._certificates = certificates
         self._catalog = catalog
         self._clock = clock
-        self._seal = seal
+        self._seals = seals
         self._ground = ground
         self._limits = limits
         self._refused: Tally[AdmissionRefused] = Tally(store, clock, limits().window, repeated)
@@ -118,6 +119,8 @@ class Gate:
             raise refused(Refusal.WRONG_NETWORK, source=shown(wish.source))
         check_locks(grant, facts)
         check_status(grant, facts.now)
+        if not self._seals.usable(grant):
+            raise refused(Refusal.GRANT_NEWER)
         standing = standing_of(self._catalog(), grant)
         if standing is None:
             raise refused(Refusal.BAD_TOKEN, detail="the configuration no longer gives this grant")
@@ -143,7 +146,10 @@ class Gate:
         grant = facts.grant
         for problem, found in (
             ("no such grant", grant is None),
-            ("the grant's seal is broken: the row was changed", grant is not None and not self._seal.intact(grant)),
+            (
+                "the grant's seal is broken: the row was changed",
+                grant is not None and not self._seals.intact(grant),
+            ),
             (
                 "the grant's row was put back: the trail says that it was revoked",
                 grant is not None and grant.revoked is None and facts.revocation_told,
@@ -157,10 +163,15 @@ class Gate:
         assert grant is not None  # noqa: S101 (the first of the problems above)
         return grant
 
-    def extended(self, grant: Grant, ends: float, rule: str, mac: str) -> Grant | None:
-        """The grant with its new end, if that is as we sealed it; None for what somebody else put on the feed."""
-        prolonged = replace(grant, ends=ends, rule=rule, mac=mac)
-        return prolonged if self._seal.intact(prolonged) else None
+    def extended(self, grant: Grant, told: Mapping[str, object]) -> Grant | None:
+        """The grant with the new end that ``told`` (the data of the feed's item) says, if that is as we sealed it;
+        None for what somebody else put on the feed, and for what this version cannot keep to."""
+        ends = told.get("ends")
+        if not isinstance(ends, int | float):
+            return None
+        rule, mac, sealed = (str(told.get(name, "")) for name in ("rule", "mac", "sealed"))
+        prolonged = replace(grant, ends=float(ends), rule=rule, mac=mac, sealed=sealed)
+        return prolonged if self._seals.intact(prolonged) and self._seals.usable(prolonged) else None
 
     def still_holds(self, grant: Grant) -> bool:
         """Whether the configuration of now would let this grant in; for sessions that live through a reload."""
@@ -176,7 +187,7 @@ class Gate:
     async def _recorded(self, error: Denied, wish: Wish, claims: Claims | None, grant: Grant | None) -> Denied:
         """The same error, once the trail has it. What cannot be written now is counted and written later: a refusal
         gives nothing, so it need not wait for the store."""
-        resource = grant.resource if grant and self._seal.intact(grant) else ""
+        resource = grant.resource if grant and self._seals.intact(grant) else ""
         try:
             await self._refused.note(*refusal_of(error.code, wish, claims, resource))
         except Unavailable as away:

@@ -11,13 +11,14 @@ from proxy.access.paging import every
 from proxy.access.people import current, no_such, sees_grant, viewer
 from proxy.access.refusals import refused, revoked_words
 from proxy.access.requests import Requests
+from proxy.access.seals import Seals
 from proxy.access.ssh_wire import fingerprint
 from proxy.access.tokens import Tokens
 from proxy.core.access import Claims, Grant, Refusal, Request
 from proxy.core.errors import PeerError
 from proxy.core.events import CertificateIssued, TokenIssued
 from proxy.core.identity import Catalog, Identity
-from proxy.core.ports import GrantSeal, Page, Reader, Store, Writer
+from proxy.core.ports import Page, Reader, Store, Writer
 from proxy.core.states import GrantStatus
 from proxy.policy.decide import holds
 
@@ -37,14 +38,14 @@ class Grants:
         self,
         store: Store,
         catalog: Callable[[], Catalog],
-        seal: GrantSeal,
+        seals: Seals,
         tokens: Tokens,
         certificates: Certificates,
         requests: Requests,
     ) -> None:
         self._store = store
         self._catalog = catalog
-        self._seal = seal
+        self._seals = seals
         self._tokens = tokens
         self._certificates = certificates
         self._requests = requests
@@ -158,7 +159,7 @@ class Grants:
     def _usable(self, reader: Reader, id: str, person: Identity) -> Grant:
         """The grant, if it is this person's, as we sealed it, and the gate would let them in by it."""
         grant = reader.grant(id)
-        if grant is None or grant.identity != person.name or not self._seal.intact(grant):
+        if grant is None or grant.identity != person.name or not self._seals.intact(grant):
             raise no_such("grant")
         self._check_usable(reader, grant, person)
         return grant
@@ -167,6 +168,8 @@ class Grants:
         why = _REFUSED.get(grant.status(reader.now()))
         if why is not None:
             raise refused(why, by=revoked_words(grant))
+        if not self._seals.usable(grant):
+            raise refused(Refusal.GRANT_NEWER)
         catalog = self._catalog()
         resource = catalog.resources.get(grant.resource)
         if resource is None or resource.account(grant.account) is None:

@@ -6,16 +6,18 @@ Plain functions that run inside one transaction. Called by ``requests``; knows n
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from proxy.access.seals import Seals
 from proxy.core.access import Decision, Grant, Outcome, Request
 from proxy.core.events import GrantExtended, GrantIssued, plain
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.identity import Catalog, Identity, Resource
-from proxy.core.ports import GrantSeal, Ids, Reader, Writer
+from proxy.core.ports import Ids, Reader, Writer
 from proxy.core.states import GrantStatus
 from proxy.policy.decide import Ask, decide
 
 GATEWAY = "gateway"
 """The actor of what policy decides by itself."""
+NEWER_GRANT = "the grant was made by a newer version of Tidegate: extend it through an upgraded gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Judge:
 
     catalog: Callable[[], Catalog]
     ids: Ids
-    seal: GrantSeal
+    seals: Seals
 
     def judge(self, reader: Reader, request: Request) -> Decision:
         """The decision on ``request`` as of now; its own earlier decision has no say."""
@@ -47,8 +49,10 @@ class Judge:
         grant = reader.grant(request.extends or "")
         if decision.outcome is Outcome.DENY:
             return decision
-        if grant is None or not self.seal.intact(grant) or not is_live(grant, reader.now()):
+        if grant is None or not self.seals.intact(grant) or not is_live(grant, reader.now()):
             return replace(decision, outcome=Outcome.DENY, reason="the grant is over")
+        if self.seals.newer(grant):
+            return replace(decision, outcome=Outcome.DENY, reason=NEWER_GRANT)
         if not same_terms(grant, decision):
             reason = f"rule {decision.rule} now gives this on other terms than the grant's: make a new request"
             return replace(decision, outcome=Outcome.DENY, reason=reason)
@@ -62,7 +66,7 @@ class Judge:
         if request.extends:
             return self._extend(writer, request)
         now, decision = writer.now(), request.decision
-        grant = self.seal.seal(
+        grant = self.seals.seal(
             Grant(
                 id=self.ids.new("grant"),
                 request=request.id,
@@ -86,7 +90,7 @@ class Judge:
         # The judge found it live in this same transaction.
         assert before is not None  # noqa: S101
         ends = new_end(before, request, request.decision, writer.now())
-        grant = self.seal.seal(replace(before, ends=ends, rule=request.decision.rule))
+        grant = self.seals.seal(replace(before, ends=ends, rule=request.decision.rule))
         writer.put_grant(grant)
         writer.append(
             GrantExtended(
@@ -99,8 +103,9 @@ class Judge:
                 before=before.ends,
             )
         )
-        sealed = {"ends": ends, "rule": grant.rule, "mac": grant.mac}  # live sessions check it as the gate would
-        writer.publish(FeedKind.EXTENDED, Scope.GRANT, grant.id, by=request.identity, data=sealed)
+        # live sessions check it as the gate would
+        told = {"ends": ends, "rule": grant.rule, "mac": grant.mac, "sealed": grant.sealed}
+        writer.publish(FeedKind.EXTENDED, Scope.GRANT, grant.id, by=request.identity, data=told)
         return grant
 
 

@@ -36,6 +36,10 @@ _WORDS: Mapping[Refusal, tuple[str, str]] = {
     Refusal.GRANT_NOT_STARTED: ("the grant has not started yet", "see `tidegate grants` for when it does"),
     Refusal.GRANT_EXPIRED: ("the grant has ended", _AGAIN),
     Refusal.GRANT_REVOKED: ("the grant was revoked{by}", _AGAIN),
+    Refusal.GRANT_NEWER: (
+        "this grant was made by a newer version of Tidegate than this gateway, which cannot keep to all of it",
+        "connect through an upgraded gateway, or ask an administrator of Tidegate to upgrade this one",
+    ),
     Refusal.USER_LOCKED: ("{identity} is locked", "ask an administrator of Tidegate"),
     Refusal.RESOURCE_LOCKED: ("resource {resource} is locked", "ask an administrator of Tidegate"),
     Refusal.TOO_MANY_SESSIONS: (

@@ -2,15 +2,19 @@
 
 Each is one transaction: the request, its events, and the grant that follows are kept together or not at all. Called
 by the API; the housekeeping of ``app`` calls ``expire_due`` and ``flush``. Knows nothing of tokens and sessions.
+
+A request is sealed with every vote on it (``seals``), and nobody's yes counts for a row that was changed behind our
+back, put back to what it was before it was decided, or made by a later version. Ending one always works.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from proxy.access.judge import GATEWAY, Judge, is_live, refusal
+from proxy.access.judge import GATEWAY, NEWER_GRANT, Judge, is_live, refusal
 from proxy.access.limits import AccessLimits
 from proxy.access.people import current, no_such, sees_request, viewer
+from proxy.access.seals import Seals
 from proxy.access.tally import Tally
 from proxy.access.texts import reason as one_line
 from proxy.access.texts import shown
@@ -25,7 +29,7 @@ from proxy.core.events import (
     RequestWithdrawn,
 )
 from proxy.core.identity import Catalog, Identity
-from proxy.core.ports import Clock, GrantSeal, Ids, Page, Reader, Store, Writer
+from proxy.core.ports import Clock, Ids, Page, Reader, Store, Writer
 from proxy.core.states import REQUEST_TRANSITIONS, RequestStatus, step
 from proxy.policy.decide import reachable
 
@@ -36,6 +40,9 @@ _AT_ONCE: Mapping[Outcome, RequestStatus] = {
     Outcome.DENY: RequestStatus.DENIED,
     Outcome.NEEDS_APPROVAL: RequestStatus.PENDING,
 }
+
+_OVER = ("request_decided", "request_withdrawn", "request_expired")
+"""Events after which a request is decided by nobody any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +66,15 @@ class Requests:
         catalog: Callable[[], Catalog],
         clock: Clock,
         ids: Ids,
-        seal: GrantSeal,
+        seals: Seals,
         limits: Callable[[], AccessLimits] = AccessLimits,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._ids = ids
         self._limits = limits
-        self._judge = Judge(catalog, ids, seal)
-        self._seal = seal
+        self._judge = Judge(catalog, ids, seals)
+        self._seals = seals
         self._unreachable: Tally[RequestDecided] = Tally(store, clock, limits().window, repeated)
 
     # -- making
@@ -118,11 +125,12 @@ class Requests:
         )
         decision = self._judge.judge(writer, asked)
         writer.append(made(asked))
-        return self._decided(writer, replace(asked, decision=decision), _AT_ONCE[decision.outcome], GATEWAY)
+        asked = self._seals.seal(replace(asked, decision=decision))
+        return self._decided(writer, asked, asked, _AT_ONCE[decision.outcome], GATEWAY)
 
     def _check_extends(self, writer: Writer, person: Identity, wanted: Wanted) -> None:
         grant = writer.grant(wanted.extends or "")
-        if grant is None or grant.identity != person.name or not self._seal.intact(grant):
+        if grant is None or grant.identity != person.name or not self._seals.intact(grant):
             raise no_such("grant")
         if (grant.resource, grant.account) != (wanted.resource, wanted.account):
             raise no_such("grant")
@@ -130,6 +138,8 @@ class Requests:
             raise PeerError(
                 f"it is already {grant.status(writer.now())}", code="conflict", hint="make a new request"
             )
+        if self._seals.newer(grant):
+            raise PeerError(NEWER_GRANT, code="conflict")
 
     def _check_pending(self, writer: Writer, person: Identity) -> None:
         most = self._limits().pending_per_identity
@@ -176,19 +186,20 @@ class Requests:
         return await self._store.commit(lambda writer: self._approved(writer, id, person, said))
 
     def _approved(self, writer: Writer, id: str, person: Identity, reason: str) -> Request:
-        request = self._open(writer, id, person, RequestStatus.APPROVED)
+        before = request = self._open(writer, id, person, RequestStatus.APPROVED)
+        self._check_own(writer, request)
         decision = self._judge.judge(writer, request)
         voter(writer, request, person, decision)
         if approved_by(request, person):
             raise PeerError("you have approved it already", code="conflict", hint="it waits for others")
         request = self._with_word(writer, request, person, Approval(person.name, True, writer.now(), reason))
         if decision.outcome is Outcome.DENY:
-            return self._decided(writer, replace(request, decision=decision), RequestStatus.DENIED, GATEWAY, reason)
+            request = replace(request, decision=decision)
+            return self._decided(writer, before, request, RequestStatus.DENIED, GATEWAY, reason)
         request = replace(request, decision=decision)
-        if self._yeses(request, decision) < decision.approvals:
-            writer.put_request(request)
-            return request
-        return self._decided(writer, request, RequestStatus.APPROVED, person.name, reason)
+        enough = self._yeses(request, decision) >= decision.approvals
+        status = RequestStatus.APPROVED if enough else RequestStatus.PENDING
+        return self._decided(writer, before, request, status, person.name, reason)
 
     def _yeses(self, request: Request, decision: Decision) -> int:
         """How many different people said yes who may say so by the configuration of now."""
@@ -203,10 +214,10 @@ class Requests:
         return await self._store.commit(lambda writer: self._denied(writer, id, person, said))
 
     def _denied(self, writer: Writer, id: str, person: Identity, reason: str) -> Request:
-        request = self._open(writer, id, person, RequestStatus.DENIED)
+        before = request = self._open(writer, id, person, RequestStatus.DENIED)
         voter(writer, request, person, request.decision, admins_too=True)
         request = self._with_word(writer, request, person, Approval(person.name, False, writer.now(), reason))
-        return self._decided(writer, request, RequestStatus.DENIED, person.name, reason)
+        return self._decided(writer, before, request, RequestStatus.DENIED, person.name, reason)
 
     async def withdraw(self, id: str, by: Identity) -> Request:
         """The requester takes it back. ``NotFound`` for anybody else's."""
@@ -217,8 +228,7 @@ class Requests:
         if request is None or request.identity != by.name:
             raise no_such("request")
         status = step(REQUEST_TRANSITIONS, request.status, RequestStatus.WITHDRAWN)
-        request = replace(request, status=status, decided=writer.now())
-        writer.put_request(request)
+        request = self._kept(writer, request, replace(request, status=status, decided=writer.now()))
         writer.append(RequestWithdrawn(by.name, request=id, identity=by.name, resource=request.resource))
         return request
 
@@ -230,12 +240,11 @@ class Requests:
 
     def _lapse(self, writer: Writer) -> list[Request]:
         now = writer.now()
-        due = [
-            replace(request, status=step(REQUEST_TRANSITIONS, request.status, RequestStatus.EXPIRED), decided=now)
-            for request in writer.pending_requests(now)
-        ]
-        for request in due:
-            writer.put_request(request)
+        due = []
+        for before in writer.pending_requests(now):
+            status = step(REQUEST_TRANSITIONS, before.status, RequestStatus.EXPIRED)
+            request = self._kept(writer, before, replace(before, status=status, decided=now))
+            due.append(request)
             writer.append(
                 RequestExpired(GATEWAY, request=request.id, identity=request.identity, resource=request.resource)
             )
@@ -270,7 +279,30 @@ class Requests:
         step(REQUEST_TRANSITIONS, request.status, new)
         if request.expires <= writer.now():
             raise PeerError("it is already expired", code="conflict", hint="ask for a new request")
+        if self._seals.newer(request):
+            raise PeerError(
+                "this request was made by a newer version of Tidegate",
+                code="conflict",
+                hint="decide it through an upgraded gateway",
+            )
         return request
+
+    def _check_own(self, reader: Reader, request: Request) -> None:
+        """``PeerError`` (conflict) unless the row is as we wrote it, votes and all, and not one that was put back
+        after it had been decided. To say no, or to take it back, needs none of this."""
+        if not self._seals.intact(request):
+            raise PeerError(
+                "this request has no good seal: it is from before the upgrade, or its row was changed",
+                code="conflict",
+                hint="nobody can approve it: deny it, and have them ask again",
+            )
+        subject = ("request", request.id)
+        if any(reader.trail_after(0, 1, kind=kind, subject=subject) for kind in _OVER):
+            raise PeerError(
+                "the trail says that this request was decided: its row was put back",
+                code="conflict",
+                hint="have them ask again, and see `tidegate audit log`",
+            )
 
     def _may_know(self, reader: Reader, person: Identity, request: Request) -> bool:
         """Besides those who see it: who may decide it by a configuration that changed since it was made."""
@@ -294,12 +326,17 @@ class Requests:
         return replace(request, approvals=(*request.approvals, word))
 
     def _decided(
-        self, writer: Writer, request: Request, status: RequestStatus, actor: str, reason: str = ""
+        self,
+        writer: Writer,
+        before: Request,
+        request: Request,
+        status: RequestStatus,
+        actor: str,
+        reason: str = "",
     ) -> Request:
-        """Keep the request in its new status, tell the trail, and carry out a yes."""
+        """Keep the request, which was ``before``, in its new status, tell the trail, and carry out a yes."""
         if status is RequestStatus.PENDING:
-            writer.put_request(request)
-            return request
+            return self._kept(writer, before, request)
         request = replace(request, status=step(REQUEST_TRANSITIONS, request.status, status), decided=writer.now())
         writer.append(
             RequestDecided(
@@ -314,8 +351,14 @@ class Requests:
         )
         if status is RequestStatus.APPROVED:
             request = replace(request, grant=self._judge.carry_out(writer, request).id)
-        writer.put_request(request)
-        return request
+        return self._kept(writer, before, request)
+
+    def _kept(self, writer: Writer, before: Request, after: Request) -> Request:
+        """Store ``after``, sealed where ``before`` was: a row that somebody changed behind our back stays
+        recognisable as such."""
+        kept = self._seals.seal(after) if self._seals.intact(before) else after
+        writer.put_request(kept)
+        return kept
 
 
 def check(wanted: Wanted) -> None:

@@ -10,13 +10,14 @@ from itertools import islice
 from proxy.access.judge import is_live
 from proxy.access.paging import every
 from proxy.access.people import approved, current, is_admin, must_be_admin, no_such, sees_grant, sees_session
+from proxy.access.seals import Seals
 from proxy.access.texts import reason as one_line
 from proxy.core.access import Grant
 from proxy.core.errors import Denied, PeerError
 from proxy.core.events import GrantRevoked, Locked, Revoked, SessionCutOrdered, Unlocked
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.identity import Catalog, Identity
-from proxy.core.ports import GrantSeal, Lock, Reader, Store, Writer
+from proxy.core.ports import Lock, Reader, Store, Writer
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import GRANT_TRANSITIONS, SESSION_TRANSITIONS, GrantStatus, SessionStatus, step
 
@@ -58,10 +59,10 @@ class Revocation:
 class Revocations:
     """``catalog`` gives the configuration as it is now; times are the store's own."""
 
-    def __init__(self, store: Store, catalog: Callable[[], Catalog], seal: GrantSeal) -> None:
+    def __init__(self, store: Store, catalog: Callable[[], Catalog], seals: Seals) -> None:
         self._store = store
         self._catalog = catalog
-        self._seal = seal
+        self._seals = seals
 
     # -- revoking
 
@@ -101,7 +102,7 @@ class Revocations:
         step(GRANT_TRANSITIONS, grant.status(now), GrantStatus.REVOKED)
         ended = replace(grant, revoked=now, revoked_by=by.name, revoked_reason=reason)
         # A row that somebody changed behind our back stays recognisable as such.
-        writer.put_grant(self._seal.seal(ended) if self._seal.intact(grant) else ended)
+        writer.put_grant(self._seals.seal(ended) if self._seals.intact(grant) else ended)
         writer.append(
             GrantRevoked(
                 actor=by.name, grant=grant.id, identity=grant.identity, resource=grant.resource, reason=reason

@@ -34,7 +34,7 @@ TIMEOUT = 3.0
 UNKNOWN = -1
 NO_FILE = (0, 0)
 
-_AFTER = 'SELECT seq, at, kind, scope, "key", "by", reason, data FROM feed WHERE seq >= {} ORDER BY seq'
+_AFTER = 'SELECT seq, at, kind, scope, "key", "by", reason, data, effect FROM feed WHERE seq >= {} ORDER BY seq'
 AFTER_SQLITE, AFTER_POSTGRESQL = _AFTER.format("?"), _AFTER.format("$1")
 
 

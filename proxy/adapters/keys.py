@@ -1,9 +1,9 @@
-"""Keys in files: what signs tokens and trail heads, seals grant rows, and names cancel requests.
+"""Keys in files: what signs tokens and trail heads, seals stored rows, and names cancel requests.
 
 One folder (mode 0700, files 0600), made at first use; several processes may start at once and agree, since whoever
 holds the folder's lock makes what is missing and the others read it. Nothing here is in the store, so that a copy
 of the database gives nobody a grant. Built by ``app``; the objects are handed out behind their ports. Back the
-folder up: without ``grant.key`` every grant of the store is void.
+folder up: without ``grant.key`` every grant and pending request of the store is void.
 
 ``tokens.json`` names the signing keys with the instants between which each signs and is believed; ``<kid>.pem`` are
 the private halves, deleted by the first rotation after a key signs no more. A new key is believed at once and signs
@@ -21,7 +21,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from proxy.core.access import Grant
 from proxy.core.errors import Unavailable
 from proxy.core.events import plain
 from proxy.core.ports import Clock
 from proxy.core.trail import TrailHead
+from proxy.core.words import newer_keys, read
 
 SECRET_BYTES = 32
 OVERLAP = 15.0
@@ -136,6 +136,7 @@ class TokenKey:
     public: str
     signs: float
     believed: float | None = None
+    newer: Mapping[str, Any] = newer_keys()
 
     def public_key(self) -> Ed25519PublicKey:
         return Ed25519PublicKey.from_public_bytes(decoded(self.public))
@@ -264,7 +265,7 @@ def as_json(keys: list[TokenKey]) -> bytes:
 def index(data: bytes | None, path: Path) -> tuple[TokenKey, ...]:
     """The rows of ``tokens.json``."""
     try:
-        keys = tuple(TokenKey(**row) for row in json.loads(data or b"")["keys"])
+        keys = tuple(read(TokenKey, row) for row in json.loads(data or b"")["keys"])
         for key in keys:
             key.public_key()
     except (ValueError, TypeError, KeyError) as error:
@@ -272,43 +273,24 @@ def index(data: bytes | None, path: Path) -> tuple[TokenKey, ...]:
     return keys
 
 
-class FileGrantSeal:
-    """``core.ports.GrantSeal``: HMAC-SHA256 over all fields of the row but ``mac``."""
+class FileSeal:
+    """``core.ports.Seal``: HMAC-SHA256 over the domain, a line feed, and the text in UTF-8."""
 
     def __init__(self, folder: KeyFolder) -> None:
         self._key = folder.secret("grant.key")
 
-    def seal(self, grant: Grant) -> Grant:
-        """The grant with its ``mac`` (hex) set."""
-        return replace(grant, mac=self._mac(grant))
+    def mac(self, domain: str, text: str) -> str:
+        """The code (hex). ValueError for a domain that is not one line."""
+        if "\n" in domain:
+            raise ValueError("a domain is one line")
+        return hmac.new(self._key, f"tidegate {domain}\n{text}".encode(), hashlib.sha256).hexdigest()
 
-    def intact(self, grant: Grant) -> bool:
-        """Whether the row is as it was sealed. Says no to whatever cannot be written canonically."""
+    def fits(self, domain: str, text: str, mac: str) -> bool:
+        """Whether ``mac`` is the text's; compared in the same time whatever it is."""
         try:
-            return hmac.compare_digest(self._mac(grant).encode(), grant.mac.encode())
-        except (ValueError, TypeError):
+            return hmac.compare_digest(self.mac(domain, text).encode(), mac.encode())
+        except UnicodeEncodeError:
             return False
-
-    def _mac(self, grant: Grant) -> str:
-        return hmac.new(self._key, b"tidegate grant 1\n" + canonical(grant), hashlib.sha256).hexdigest()
-
-
-_SEALED = tuple(each.name for each in fields(Grant) if each.name != "mac")
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-def canonical(grant: Grant) -> bytes:
-    """The grant without its ``mac`` as JSON in one form only, whatever store it came through."""
-    return _encode({name: even(plain(getattr(grant, name))) for name in _SEALED}).encode()
-
-
-def even(value: Any) -> Any:
-    """``value`` with whole floats as integers: stores differ in whether 20 comes back as 20.0."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: even(each) for key, each in value.items()}
-    return [even(each) for each in value] if isinstance(value, list) else value
 
 
 class HeadSigner:

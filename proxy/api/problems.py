@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from proxy.api.mistakes import mistake, summary
 from proxy.core.errors import Denied, Ended, NotFound, PeerError, TidegateError, Unavailable, Unreachable
 
 MEDIA_TYPE = "application/problem+json"
@@ -86,12 +87,8 @@ async def _told(_request: Request, error: Exception) -> JSONResponse:
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     """What FastAPI found wrong with the input: the paths and reasons, never the values (one may be a password)."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
-    fields = [
-        {"path": ".".join(str(part) for part in each["loc"]), "problem": str(each["msg"])}
-        for each in error.errors()[:MAX_FIELDS]
-    ]
-    first = "; ".join(f"{each['path']}: {each['problem']}" for each in fields[:3])
-    return answer(problem(422, first or "the request cannot be understood", code="invalid", fields=fields))
+    fields = [mistake(each) for each in error.errors()[:MAX_FIELDS]]
+    return answer(problem(422, summary(fields), code="invalid", fields=fields))
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:

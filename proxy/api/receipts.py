@@ -12,7 +12,7 @@ from proxy.api.recordings import running
 from proxy.api.services import Services
 from proxy.api.shapes.access import CutShown, GrantShown, RevocationMade, RevocationShown, TouchedSession
 from proxy.core.access import Grant
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import FeedItem, Scope
 from proxy.core.identity import Identity
 from proxy.core.ports import Node, Page, Reader
 from proxy.core.sessions import SessionRecord
@@ -23,8 +23,6 @@ LOOKED_AT_FOR_STATEMENTS = 50
 """Sessions whose running statement is looked up for one answer: each is a read of a file."""
 
 SKEW_MOST = 5.0
-
-CUTTING = frozenset({FeedKind.REVOKED, FeedKind.LOCKED, FeedKind.CUT})
 
 
 async def made(services: Services, target: Target, revocation: Revocation) -> RevocationMade:
@@ -89,7 +87,7 @@ async def progress(services: Services, seq: int, by: Identity) -> RevocationShow
 
     def query(reader: Reader) -> tuple[FeedItem, list[SessionRecord], list[Node]]:
         item = next((each for each in reader.feed_after(seq - 1, 1) if each.seq == seq), None)
-        if item is None or item.kind not in CUTTING or not (item.by == by.name or sees_all(by)):
+        if item is None or not item.ends or not (item.by == by.name or sees_all(by)):
             raise no_such("revocation")
         return item, named_sessions(reader, item), fresh(services, reader)
 
@@ -116,14 +114,15 @@ def named_sessions(reader: Reader, item: FeedItem) -> list[SessionRecord]:
     if item.scope is Scope.SESSION:
         found = reader.session(item.key)
         return [found] if found else []
+    if item.scope is Scope.TOKEN:
+        return []  # the nodes alone know whose sessions it let in
     filters = {
         Scope.ALL: {},
         Scope.GRANT: {"grant": item.key},
         Scope.IDENTITY: {"identity": item.key},
         Scope.RESOURCE: {"resource": item.key},
-    }.get(item.scope)
-    if filters is None:
-        return []
+        Scope.NODE: {"node": item.key},
+    }.get(item.scope, {})  # what names something unknown ends everything, see ``sessions.registry``
     page = Page(SHOWN_MOST)
     rows = [*reader.sessions(page, live=True, **filters), *reader.sessions(page, live=False, **filters)]
     return [each for each in rows if each.started <= item.at and ended_by(each, item.at)]

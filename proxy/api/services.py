@@ -41,11 +41,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What a reload did: the new digest, the settings that changed, those that act only after a restart."""
+    """What a reload did: the new digest, the settings that changed, those that act only after a restart, and those
+    that are as they were and lead to something new: another certificate, another password."""
 
     digest: str
     changed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,12 +107,12 @@ def services_of(foundation: Foundation, changes: Changes, keeper: TrailKeeper) -
     """The API's view of the foundation."""
     configured, store, clock = foundation.configured, foundation.store, foundation.clock
     catalog = lambda: configured.catalog  # noqa: E731
-    requests = Requests(store, catalog, clock, foundation.ids, foundation.seal, configured.limits)
+    requests = Requests(store, catalog, clock, foundation.ids, foundation.seals, configured.limits)
     prometheus = metrics.Prometheus()
     return Services(
         store=store,
         requests=requests,
-        grants=Grants(store, catalog, foundation.seal, foundation.tokens, foundation.certificates, requests),
+        grants=Grants(store, catalog, foundation.seals, foundation.tokens, foundation.certificates, requests),
         revocations=keeper.revocations,
         tokens=foundation.tokens,
         ssh_keys=foundation.ssh_keys,

@@ -47,14 +47,16 @@ class Changes:
                 ) from None
             changes, digest = difference(configured.config, fresh.config), fresh.catalog.digest
             changed = tuple(each.path for each in changes)
+            news = [each for each in configured.renewed(fresh) if each.path not in changed]
+            anew = tuple(each.path for each in news)
 
             def unit(writer: Writer) -> int:
-                writer.append(ConfigurationChanged(actor=actor, digest=digest, changed=changed))
+                writer.append(ConfigurationChanged(actor=actor, digest=digest, changed=changed + anew))
                 return writer.publish(FeedKind.RELOADED, Scope.ALL, "", by=actor, data={"digest": digest})
 
             self._own.add(await self._foundation.store.commit(unit))
             configured.take(fresh)
-        return Reload(digest, changed, tuple(each.path for each in needs_restart(changes)))
+        return Reload(digest, changed, tuple(each.path for each in needs_restart([*changes, *news])), anew)
 
     async def rotate(self, actor: str, distrust: bool) -> str:
         """The kid of a new key for tokens; users' SSH certificates get one too. The old ones are believed while
@@ -155,4 +157,4 @@ async def reload_at(hangup: asyncio.Event, reload: Callable[[str], Awaitable[Rel
         except TidegateError as error:
             log.error("configuration not reloaded", problems=error.hint or str(error))
         else:
-            log.info("configuration reloaded", changed=done.changed, restart=done.restart)
+            log.info("configuration reloaded", changed=done.changed + done.renewed, restart=done.restart)

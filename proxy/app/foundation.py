@@ -3,22 +3,24 @@
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from gateway_config.difference import difference
+from gateway_config.contents import Content, contents, renewed
+from gateway_config.difference import Change, difference
 from gateway_config.listeners import ServerTls
 from gateway_config.loading import load
 from gateway_config.schema import Config
 from proxy.access.certificates import Certificates
 from proxy.access.limits import AccessLimits
+from proxy.access.seals import Seals
 from proxy.access.tokens import Tokens
 from proxy.adapters import configuration
 from proxy.adapters.clock import SystemClock, UlidIds
 from proxy.adapters.doorbell import UnixDoorbell, bells
-from proxy.adapters.keys import FileGrantSeal, FileHeadMemory, FileTokenKeys, HeadSigner, KeyFolder
+from proxy.adapters.keys import FileHeadMemory, FileSeal, FileTokenKeys, HeadSigner, KeyFolder
 from proxy.adapters.ssh_keys import Ed25519SshKeys, ssh_keys
 from proxy.adapters.store.opening import open_store
 from proxy.adapters.store.store import SqlStore
@@ -34,25 +36,33 @@ class Configured:
     file: Path
     config: Config
     catalog: Catalog
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    """What stood behind the settings when they were read: see ``gateway_config.contents``."""
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def read(cls, file: Path) -> "Configured":
         """``ConfigProblems`` or ``Unavailable`` when it cannot be used."""
         config = load(file)
-        return cls(file, config, configuration.catalog(config))
+        return cls(file, config, configuration.catalog(config), contents(config))
 
     def reload(self) -> tuple[str, ...]:
-        """Read the file again; the paths that changed. Raises, changing nothing, when the file is broken."""
+        """Read the file again; the settings that changed, or lead to something new. Raises, changing nothing, when
+        the file is broken."""
         return self.take(Configured.read(self.file))
 
     def take(self, fresh: "Configured") -> tuple[str, ...]:
-        """Go by what ``fresh`` read; the paths that changed."""
+        """Go by what ``fresh`` read; the settings that changed, or lead to something new."""
         changed = tuple(change.path for change in difference(self.config, fresh.config))
-        self.config, self.catalog = fresh.config, fresh.catalog
+        news = tuple(each.path for each in self.renewed(fresh) if each.path not in changed)
+        self.config, self.catalog, self.contents = fresh.config, fresh.catalog, fresh.contents
         for listener in self.listeners:
             listener()
-        return changed
+        return changed + news
+
+    def renewed(self, fresh: "Configured") -> list[Change]:
+        """The settings that lead to something new in ``fresh``: another certificate, another password."""
+        return renewed(self.contents, fresh.contents)
 
     def limits(self) -> AccessLimits:
         """What the access package may cost, as configured now."""
@@ -72,7 +82,7 @@ class Foundation:
     ids: UlidIds
     keys: FileTokenKeys
     key_folder: KeyFolder
-    seal: FileGrantSeal
+    seals: Seals
     heads: HeadSigner
     head_memory: FileHeadMemory
     bell: UnixDoorbell
@@ -106,7 +116,7 @@ async def founded(configured: Configured, node: str) -> AsyncIterator[Foundation
             ids,
             keys,
             folder,
-            FileGrantSeal(folder),
+            Seals(FileSeal(folder)),
             HeadSigner(folder),
             FileHeadMemory(folder),
             bell,

@@ -85,7 +85,7 @@ def keeper_of(foundation: Foundation) -> TrailKeeper:
     return TrailKeeper(
         foundation.store,
         Signing(heads.sign, heads.public(), foundation.head_memory, host),
-        Revocations(foundation.store, lambda: configured.catalog, foundation.seal),
+        Revocations(foundation.store, lambda: configured.catalog, foundation.seals),
         KEPT_LEASES * configured.config.store.lease,
     )
 

@@ -57,7 +57,7 @@ async def run_worker(configured: Configured, role: str) -> None:
         following = open_feed(foundation.store_url, bell=bell, interval=config.store.poll_interval)
         async with following as feed, recordings_of(foundation) as recordings:
             start = await foundation.store.read(lambda reader: reader.feed_position())
-            watch = Watch(feed, Registry(), foundation.clock, config.store.lease, start)
+            watch = Watch(feed, Registry(node), foundation.clock, config.store.lease, start)
             await Worker(foundation, watch, recordings, node).run()
 
 
@@ -182,7 +182,7 @@ class Worker:
             foundation.certificates,
             lambda: configured.catalog,
             foundation.clock,
-            foundation.seal,
+            foundation.seals,
             self._ground,
             configured.limits,
         )

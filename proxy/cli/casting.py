@@ -5,12 +5,12 @@ A cast holds its own times, so it is written at once. What a terminal showed is 
 """
 
 import codecs
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from proxy.cli.documents import json_text
 from proxy.cli.replaying import Frame, Record, data_of, text
 from proxy.recording.terminal import Screened
 
@@ -89,11 +89,11 @@ def _cast(
     about: dict[str, Any] = {"timestamp": int(begun.timestamp()), "title": title}
     columns, rows = size
     terminal = {"width": columns, "height": rows} if version == 2 else {"term": {"cols": columns, "rows": rows}}
-    yield Frame(0.0, json.dumps({"version": version, **terminal, **about}, ensure_ascii=False) + "\n")
+    yield Frame(0.0, json_text({"version": version, **terminal, **about}) + "\n")
     previous = 0.0
     for at, code, data in events:
         now = round(at, 6)
         # version 2 counts from the start, version 3 from the event before
         told = now if version == 2 else round(now - previous, 6)
         previous = now
-        yield Frame(0.0, json.dumps([told, code, data], ensure_ascii=False) + "\n")
+        yield Frame(0.0, json_text([told, code, data]) + "\n")

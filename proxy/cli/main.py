@@ -4,12 +4,13 @@ A word's module is imported only when that word is typed, and ``token`` and ``ss
 altogether (see ``quick``): they are called for every connection. Knows no command's work.
 """
 
-import os
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from proxy.cli import streams
 from proxy.cli.failures import FAILED, Failed
 from proxy.cli.quick import plain_certificate, plain_token, print_token, ready_certificate
 from proxy.cli.screen import Screen
@@ -78,6 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit code: 0 done, 1 failed, 2 wrong usage, 3 denied, 4 not reachable."""
     words = list(sys.argv[1:] if argv is None else argv)
     screen = Screen(json="--json" in words[: words.index("--")] if "--" in words else "--json" in words)
+    streams.settle()
+    code = FAILED
+    try:
+        code = _ended(words, screen)
+        sys.stdout.flush()
+    except streams.Unwritten as lost:
+        if lost.errno != errno.EPIPE:  # a reader who has gone needs no word
+            what = f"standard output cannot be written: {lost.strerror}"
+            screen.failure(Failed(what, hint="what was asked for may be done all the same"))
+        streams.drop(sys.stdout)
+        code = code or FAILED
+    streams.settle_errors()
+    return code
+
+
+def _ended(words: Sequence[str], screen: Screen) -> int:
+    """The exit code of the command, which has said why where it failed."""
     try:
         return _run(words, screen)
     except Failed as failed:
@@ -86,9 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
-    except BrokenPipeError:
-        # whoever read us has gone; Python would complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except streams.Unwritten:
+        raise
+    except OSError as error:  # a file, a folder, a program of this machine
+        said = ": ".join(str(each) for each in (error.filename, error.strerror or error) if each)
+        screen.failure(Failed(said))
         return FAILED
 
 

@@ -5,12 +5,12 @@ whole command line costs more than the call itself. Only the plain spelling come
 to the command of the same name in ``commands``.
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 
 from proxy.cli.client import logged_in
+from proxy.cli.documents import json_text
 from proxy.cli.tokens import ticket
 
 
@@ -42,7 +42,7 @@ def print_token(resource: str, account: str, as_json: bool) -> None:
     """The JWT alone on standard output; with ``--json`` beside what it is for."""
     made = ticket(logged_in(), resource, account)
     told = {name: getattr(made, name) for name in ("token", "jti", "grant", "account")} | {"expires_in": made.life}
-    sys.stdout.write((json.dumps(told) if as_json else made.token) + "\n")
+    sys.stdout.write((json_text(told) if as_json else made.token) + "\n")
 
 
 def ready_certificate(resource: str, account: str, as_json: bool) -> None:
@@ -51,4 +51,4 @@ def ready_certificate(resource: str, account: str, as_json: bool) -> None:
 
     made = certify(logged_in(), Folder(os.environ), resource, account)
     if as_json:
-        sys.stdout.write(json.dumps(made) + "\n")
+        sys.stdout.write(json_text(made) + "\n")

@@ -6,11 +6,11 @@ Works on the records as the API gives them, so it needs no recording at hand; th
 
 import base64
 import heapq
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from proxy.cli.documents import json_text
 from proxy.recording.replay import (
     LONGEST_PAUSE,
     QUIET,
@@ -99,7 +99,7 @@ class Shown:
 def json_lines(ran: Iterable[Record], speed: float, most: float = LONGEST_PAUSE) -> Iterator[Frame]:
     """One JSON object a statement, a line each."""
     for wait, each in pauses(ran, speed, most):
-        yield Frame(wait, json.dumps(each, ensure_ascii=False) + "\n")
+        yield Frame(wait, json_text(each) + "\n")
 
 
 def terminal(statement: Record, kept: Iterable[Record], screened: Screened, pace: Pace) -> Iterator[Frame]:

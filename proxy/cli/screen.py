@@ -4,13 +4,14 @@ Everything shown to people goes through ``clean``: a reason or a statement is so
 move the cursor or colour the terminal of who reads it. Rich is loaded only when a table is drawn.
 """
 
-import json
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, Any
 
+from proxy.cli.documents import json_text
 from proxy.cli.failures import Failed
 
 Row = Mapping[str, Any]
@@ -33,7 +34,7 @@ class Screen:
             people()
 
     def document(self, answer: Any) -> None:
-        sys.stdout.write(json.dumps(answer, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(answer, indent=2 if sys.stdout.isatty() else None) + "\n")
 
     def line(self, text: str = "") -> None:
         """A line for people on standard output."""
@@ -42,7 +43,7 @@ class Screen:
     def note(self, text: str) -> None:
         """A line for people beside the output: standard error, silent with ``--json``."""
         if not self.json:
-            sys.stderr.write(clean(text) + "\n")
+            _beside(clean(text))
 
     def table(self, rows: Sequence[Row], columns: Mapping[str, str], empty: str) -> None:
         """``columns``: key -> heading."""
@@ -61,16 +62,23 @@ class Screen:
     def failure(self, failed: Failed) -> None:
         """What happened, and what to do next."""
         if self.json:
-            sys.stderr.write(json.dumps(failed.document(), ensure_ascii=False) + "\n")
+            _beside(json_text(failed.document()))
             return
-        sys.stderr.write(f"tidegate: {clean(failed.what)}\n")
+        _beside(f"tidegate: {clean(failed.what)}")
         for field in failed.problem.get("fields", ()):
-            said = [field.get(name) for name in ("place", "path", "problem")]
-            sys.stderr.write(f"  {clean(': '.join(str(each) for each in said if each))}\n")
+            said = ": ".join(str(field[name]) for name in ("place", "path", "problem") if field.get(name))
+            if str(field.get("problem")) not in failed.what:  # else it was told already
+                _beside(f"  {clean(said)}")
         if failed.hint:
-            sys.stderr.write(f"  next: {clean(failed.hint)}\n")
+            _beside(f"  next: {clean(failed.hint)}")
         if failed.problem.get("reference"):
-            sys.stderr.write(f"  reference: {clean(str(failed.problem['reference']))}\n")
+            _beside(f"  reference: {clean(str(failed.problem['reference']))}")
+
+
+def _beside(line: str) -> None:
+    """To standard error; where that is full or gone there is nobody left to tell."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
 
 
 def draw(rows: Sequence[Sequence[str]], headings: Sequence[str], out: IO[str] | None = None) -> None:
@@ -107,7 +115,7 @@ def clean(text: str) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A JSON value for people; instants in local time."""
+    """A JSON value for people; instants as ``when`` tells them."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -118,10 +126,11 @@ def value_text(value: Any) -> str:
 
 
 def when(text: str) -> str:
-    """An ISO 8601 instant as local time to the second; any other text as it is."""
+    """An ISO 8601 instant in UTC to the second, ``2026-01-31T12:00:00Z``, as replays tell it; any other text as it
+    is."""
     if len(text) < 20 or text[4] != "-" or text[10] != "T":
         return text
     try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
         return text

@@ -5,11 +5,11 @@ Called by ``commands.watching`` with what ``following`` found. A session whose o
 shown as that terminal; as soon as more runs in it, all is told as text, since one terminal cannot show two.
 """
 
-import json
 import sys
 from contextlib import ExitStack
 from typing import Protocol, Self
 
+from proxy.cli.documents import json_text
 from proxy.cli.following import News
 from proxy.cli.playing import say, shown_raw
 from proxy.cli.replaying import Record, Shown, begun, closing, data_of, line_as_text, number, opening, raw
@@ -57,7 +57,7 @@ class AsJson:
         self._line("ended", session)
 
     def _line(self, kind: str, item: Record) -> None:
-        sys.stdout.write(json.dumps({kind: item}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text({kind: item}) + "\n")
 
 
 class AsText:

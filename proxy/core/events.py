@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from proxy.core.access import Decision
 from proxy.core.sessions import CutReceipt, Totals
+from proxy.core.words import NEWER
 
 
 def public() -> Any:
@@ -55,11 +56,13 @@ _AS_IT_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
-    """``value`` with dataclasses as dicts and sets as sorted lists, so that JSON can hold it."""
+    """``value`` with dataclasses as dicts and sets as sorted lists, so that JSON can hold it. Keys that a later
+    version wrote (``words.newer_keys``) are beside the others again."""
     if type(value) in _AS_IT_IS:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        known = {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return known.pop(NEWER, {}) | known
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, frozenset | set):

@@ -5,11 +5,20 @@ A feed item is written in the same transaction as the change it tells of. Nodes 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+
+from proxy.core.words import StoredWord
 
 
-class FeedKind(StrEnum):
-    """``REVOKED`` and ``LOCKED`` end what they touch; the rest inform."""
+class Effect(StoredWord):
+    """What an item does to sessions, for a reader that does not know its kind: ends what its scope names, or
+    nothing. Any other word ends too."""
+
+    ENDS = "ends"
+    INFORMS = "informs"
+
+
+class FeedKind(StoredWord):
+    """What an item tells; ``EFFECTS`` says which of them end."""
 
     REVOKED = "revoked"  # scope grant | identity | resource | token | all
     LOCKED = "locked"  # scope identity | resource
@@ -20,7 +29,20 @@ class FeedKind(StrEnum):
     KEYS = "keys"  # the signing keys changed: read them again
 
 
-class Scope(StrEnum):
+EFFECTS: Mapping[FeedKind, Effect] = {
+    FeedKind.REVOKED: Effect.ENDS,
+    FeedKind.LOCKED: Effect.ENDS,
+    FeedKind.EXTENDED: Effect.INFORMS,
+    FeedKind.CUT: Effect.ENDS,
+    FeedKind.CANCEL: Effect.INFORMS,
+    FeedKind.RELOADED: Effect.INFORMS,
+    FeedKind.KEYS: Effect.INFORMS,
+}
+
+
+class Scope(StoredWord):
+    """What the key of an item or a lock names."""
+
     ALL = "all"
     GRANT = "grant"
     IDENTITY = "identity"
@@ -32,7 +54,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
-    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut."""
+    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut. ``effect``
+    is what the row says for who does not know its kind; ask ``ends``."""
 
     seq: int
     at: float
@@ -42,3 +65,14 @@ class FeedItem:
     by: str = ""
     reason: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+    effect: Effect = Effect.INFORMS
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends sessions: what its kind does, where that is known, not what somebody wrote beside it."""
+        return EFFECTS.get(self.kind, self.effect) is not Effect.INFORMS
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version knows both what it tells and what it names."""
+        return self.kind.is_known and self.scope.is_known

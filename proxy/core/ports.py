@@ -69,7 +69,8 @@ class AdmissionFacts:
 class Node:
     """A worker process that serves sessions. ``feed_seen`` is the last feed item it has acted on. ``drains``: it
     takes nobody new, and at this instant of the store's clock cuts who is left; 0.0 while it serves. ``refuses``:
-    the grounds on which it admits nobody now, in words."""
+    the grounds on which it admits nobody now, in words. ``speaks``: the stored words it knows, see
+    ``core.vocabulary``."""
 
     id: str
     host: str
@@ -79,6 +80,7 @@ class Node:
     digest: str
     drains: float = 0.0
     refuses: tuple[str, ...] = ()
+    speaks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,8 @@ class Writer(Reader, Protocol):
         reason: str = "",
         data: Mapping[str, object] | None = None,
     ) -> int:
-        """Put an item on the feed; its sequence. Seen by nodes when the transaction commits, never before."""
+        """Put an item on the feed; its sequence. Seen by nodes when the transaction commits, never before. KeyError
+        for a kind that this version does not know."""
         ...
 
     def prune_feed(self, older_than: float) -> int: ...
@@ -311,14 +314,17 @@ class TokenKeys(Protocol):
         ...
 
 
-class GrantSeal(Protocol):
-    """Authenticates grant rows under a key outside the store."""
+class Seal(Protocol):
+    """Authenticates texts under a key outside the store. ``domain`` says what a text is, as "grant 2": what was
+    said of one thing proves nothing of another."""
 
-    def seal(self, grant: Grant) -> Grant:
-        """The grant with its ``mac`` set."""
+    def mac(self, domain: str, text: str) -> str:
+        """Return the code (hex) of a text."""
         ...
 
-    def intact(self, grant: Grant) -> bool: ...
+    def fits(self, domain: str, text: str, mac: str) -> bool:
+        """Return whether ``mac`` is that of the text."""
+        ...
 
 
 class TargetCertificates(Protocol):

@@ -3,9 +3,12 @@
 Written by ``sessions``; read by ``api`` and ``audit``. The live object is ``sessions.session.Session``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.core.states import EndReason, SessionStatus
+from proxy.core.words import newer_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class CutReceipt:
     client_closed: float | None = None
     target_stopped: float | None = None
     verified: str = ""
+    newer: Mapping[str, Any] = newer_keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Totals:
     bytes_out: int = 0
     statements: int = 0
     failed: int = 0
+    newer: Mapping[str, Any] = newer_keys()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import TypeVar
 
 from proxy.core.errors import PeerError
+from proxy.core.words import StoredWord
 
 
-class RequestStatus(StrEnum):
+class RequestStatus(StoredWord):
     PENDING = "pending"
     APPROVED = "approved"
     DENIED = "denied"
@@ -26,12 +27,12 @@ class GrantStatus(StrEnum):
     REVOKED = "revoked"
 
 
-class SessionStatus(StrEnum):
+class SessionStatus(StoredWord):
     LIVE = "live"
     ENDED = "ended"
 
 
-class EndReason(StrEnum):
+class EndReason(StoredWord):
     """Why a session ended. The same word is in the client's message, the record, the trail and the metric."""
 
     CLIENT_CLOSED = "client_closed"
@@ -50,6 +51,8 @@ class EndReason(StrEnum):
     NODE_LOST = "node_lost"
     SHUTDOWN = "shutdown"
     PROTOCOL_ERROR = "protocol_error"
+    UNKNOWN_ORDER = "unknown_order"
+    """The feed ended it by a word of a later version."""
 
 
 REQUEST_TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
@@ -74,11 +77,15 @@ SESSION_TRANSITIONS: Mapping[SessionStatus, frozenset[SessionStatus]] = {
     SessionStatus.ENDED: frozenset(),
 }
 
+ENDINGS: frozenset[StrEnum] = frozenset({RequestStatus.WITHDRAWN, RequestStatus.EXPIRED, SessionStatus.ENDED})
+"""What a status that a later version wrote can become: that gives nobody anything."""
+
 Status = TypeVar("Status", bound=StrEnum)
 
 
 def step(table: Mapping[Status, frozenset[Status]], current: Status, new: Status) -> Status:
-    """``new``, if the table lists current -> new; else ``PeerError`` with code ``conflict``."""
-    if new not in table[current]:
+    """``new``, if the table lists current -> new; else ``PeerError`` with code ``conflict``. A current status that
+    this version does not know can only be ended."""
+    if new not in table.get(current, ENDINGS):
         raise PeerError(f"it is already {current}", code="conflict", hint=f"it cannot become {new} any more")
     return new

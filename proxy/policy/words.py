@@ -15,7 +15,7 @@ _VERDICTS: Mapping[Outcome, str] = {
 
 def spoken(seconds: float) -> str:
     """A duration as one would type it: ``1h30m``, ``45s``, ``0.5s``."""
-    if not 1 <= seconds < 366 * 86400:
+    if not 1 <= seconds <= 366 * 86400:
         return f"{seconds:g}s"
     left, parts = round(seconds), []
     for unit, size in _UNITS:

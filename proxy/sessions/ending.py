@@ -49,6 +49,7 @@ def farewell_text(end: End) -> tuple[str, str]:
         EndReason.RECORDER_FAILED: ("the session can no longer be recorded", "tell the gateway's operator"),
         EndReason.STORE_LOST: ("the gateway cannot verify grants now", "try again in a moment"),
         EndReason.SHUTDOWN: ("the gateway is shutting down", "connect again in a moment"),
+        EndReason.UNKNOWN_ORDER: ("a newer version of the gateway ended this session", "connect again"),
     }
     text, hint = texts.get(end.reason, ("the session was ended", ""))
     return (
@@ -110,7 +111,7 @@ def finish(writer: Writer, record: SessionRecord) -> bool:
     stored = writer.session(record.id)
     if stored is None:
         return False
-    if stored.status is not SessionStatus.LIVE:
+    if stored.status is SessionStatus.ENDED:
         return True
     writer.put_session(record)
     writer.append(

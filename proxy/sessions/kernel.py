@@ -187,21 +187,23 @@ class Kernel:
 
     async def _refuse(self, engine: Engine, session: Session, error: TidegateError) -> None:
         services = self._services
-        if not (isinstance(error, PeerError) and error.code == "closed"):
+        left = isinstance(error, PeerError) and error.code == "closed"
+        if not left:
             services.log.info(
                 "refused", session=session.id, source=session.source, why=error.code, detail=error.detail
             )
         if not session.started:  # else it was counted as allowed
             services.metrics.count("tidegate_admissions_total", result=error.code)
-        if session.client.closed:
+        client = session.client
+        if client.closed:
             return
         with contextlib.suppress(PeerError, TimeoutError, OSError):
             async with asyncio.timeout(REFUSAL_PATIENCE):
-                words = engine.refusal(error, session)
-                if words:
-                    await session.client.send(words)
-                await session.client.finish(REFUSAL_PATIENCE)
-                await session.client.drain(REFUSAL_PATIENCE)
+                before = client.bytes_written
+                await client.send(b"" if left else engine.refusal(error, session))
+                said = client.bytes_written > before  # else nobody is left to read, or there are no words for it
+                await client.finish(REFUSAL_PATIENCE)
+                await client.drain(REFUSAL_PATIENCE if said else 0.0)
 
     # -- life ----------------------------------------------------------------------------------------------------
 

@@ -124,6 +124,11 @@ class Parting:
             target.close(reset=True)
 
     async def _let_go(self) -> None:
+        """Close the client's line: at once where it was the client who left, as any server does, and what is kept
+        for it has been sent; else when it has read its last words, which may be the target's own."""
         client = self._sides.client
-        await client.drain(DRAIN)
+        left = self._end.reason is EndReason.CLIENT_CLOSED
+        if left:
+            await client.finish(DRAIN)
+        await client.drain(0.0 if left else DRAIN)
         client.close()

@@ -16,13 +16,12 @@ from proxy.core.errors import Unavailable
 from proxy.core.events import GatewayStarted, GatewayStopped
 from proxy.core.ports import Clock, Node, Reader, Store, Writer
 from proxy.core.states import EndReason, SessionStatus
+from proxy.core.vocabulary import HEARD, VOCABULARY
 from proxy.sessions.watch import Watch
 
 SKEW = 5.0
 """Seconds this machine's clock may differ from the store's before the node admits nobody."""
 LOOKS = 10
-RECENT = 60.0
-"""Seconds since its last beat after which a process is not listened for."""
 LISTENED = 3.0
 """Seconds in which a process of the same name, which beats every second, is heard."""
 
@@ -124,12 +123,12 @@ class Presence:
                 session.end(EndReason.STORE_LOST, "the gateway was taken for lost")
 
     async def _cut_what_was_ended(self) -> None:
-        """Sessions that the store no longer has as live; one that has just begun may not be there yet."""
+        """Sessions that the store has as ended; one that has just begun may not be there yet."""
         here = list(self._watch.registry)
 
         def ended(reader: Reader) -> set[str]:
             found = (reader.session(each.id) for each in here)
-            return {each.id for each in found if each is not None and each.status is not SessionStatus.LIVE}
+            return {each.id for each in found if each is not None and each.status is SessionStatus.ENDED}
 
         over = await self._store.read(ended)
         for session in here:
@@ -148,7 +147,7 @@ class Presence:
     def _beating(self, reader: Reader) -> Node | None:
         """Whoever has been heard of under this name of late."""
         own = self._own(reader)
-        return own if own is not None and own.heartbeat > reader.now() - RECENT else None
+        return own if own is not None and own.heartbeat > reader.now() - HEARD else None
 
     def _own(self, reader: Reader) -> Node | None:
         return next((each for each in reader.nodes() if each.id == self._node), None)
@@ -170,6 +169,7 @@ class Presence:
                 digest=self._digest(),
                 drains=drains,
                 refuses=self._refuses(),
+                speaks=VOCABULARY,
             )
         )
         return heard

@@ -17,7 +17,7 @@ class Endable(Protocol):
     id: str
 
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None: ...
-    def extend(self, ends: float, rule: str, mac: str) -> None: ...
+    def extend(self, item: FeedItem) -> None: ...
 
 
 END_OF: Mapping[tuple[FeedKind, Scope], EndReason] = {
@@ -30,14 +30,17 @@ END_OF: Mapping[tuple[FeedKind, Scope], EndReason] = {
     (FeedKind.LOCKED, Scope.RESOURCE): EndReason.RESOURCE_LOCKED,
     (FeedKind.CUT, Scope.SESSION): EndReason.CUT_BY_ADMIN,
 }
-"""Which items of the feed end sessions, and how the end is called."""
+"""How the end is called by which a known item of the feed ends sessions; for any other that ends,
+``UNKNOWN_ORDER``."""
 
 
 class Registry:
     """Sessions by (scope, key). A session is filed under its grant, identity and token as soon as its token names
-    them, before they are checked (subscribe first, check second), and under its resource once that is known."""
+    them, before they are checked (subscribe first, check second), and under its resource once that is known.
+    ``node`` is whose process this is."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str = "") -> None:
+        self._node = node
         self._sessions: dict[str, Endable] = {}
         self._filed: defaultdict[tuple[Scope, str], dict[str, Endable]] = defaultdict(dict)
         self._keys: dict[str, list[tuple[Scope, str]]] = {}
@@ -65,10 +68,17 @@ class Registry:
             if not filed:
                 del self._filed[key]
 
+    def everybody(self, item: FeedItem) -> bool:
+        """Whether an item is about each session here: one that ends something of which this version does not know
+        what it is may be about any."""
+        if item.scope is Scope.NODE:
+            return item.key == self._node
+        return item.scope is Scope.ALL or (item.ends and not item.scope.is_known)
+
     def matching(self, item: FeedItem) -> list[Endable]:
         """The sessions an item is about."""
-        if item.scope is Scope.ALL:
-            return list(self._sessions.values())
+        if self.everybody(item):
+            return list(self)
         if item.scope is Scope.SESSION:
             session = self._sessions.get(item.key)
             return [session] if session else []
@@ -76,6 +86,8 @@ class Registry:
 
     def apply(self, item: FeedItem) -> int:
         """End, or extend, what the item is about; how many that were."""
+        if not item.ends and item.kind is not FeedKind.EXTENDED:
+            return 0
         sessions = self.matching(item)
         for session in sessions:
             act(session, item)
@@ -84,11 +96,9 @@ class Registry:
 
 def act(session: Endable, item: FeedItem) -> None:
     """Do to one session what an item of the feed says."""
-    reason = END_OF.get((item.kind, item.scope))
-    if reason is not None:
+    if item.ends:
+        reason = END_OF.get((item.kind, item.scope), EndReason.UNKNOWN_ORDER)
         who = f"by {item.by}" if item.by else ""
         session.end(reason, ": ".join(part for part in (who, item.reason) if part), item.at)
     elif item.kind is FeedKind.EXTENDED:
-        ends = item.data.get("ends")
-        if isinstance(ends, int | float):
-            session.extend(float(ends), str(item.data.get("rule", "")), str(item.data.get("mac", "")))
+        session.extend(item)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ class Gate(Protocol):
     ) -> Admission: ...
     async def refuse(self, why: Refusal, wish: Wish) -> Denied: ...
     async def flush(self, now: float) -> None: ...
-    def extended(self, grant: Grant, ends: float, rule: str, mac: str) -> Grant | None: ...
+    def extended(self, grant: Grant, told: Mapping[str, object]) -> Grant | None: ...
 
 
 class Engine(Protocol):

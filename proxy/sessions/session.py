@@ -14,7 +14,7 @@ from proxy.core.access import Admission, Claims, Decision, Outcome, UserCertific
 from proxy.core.actions import Action
 from proxy.core.errors import Denied, Ended, TidegateError, Unavailable
 from proxy.core.events import AdmissionUnused
-from proxy.core.feed import Scope
+from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Recorder
 from proxy.core.records import Note, Record
 from proxy.core.records import Outcome as Ending
@@ -321,17 +321,17 @@ class Session:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    def extend(self, ends: float, rule: str, mac: str) -> None:
+    def extend(self, item: FeedItem) -> None:
         """The grant has a new end, if its seal says so: whoever can write to the store could write an item too."""
         if self.admission is None:
             return  # what is admitted later is read from the store, seal and all
-        grant = self._services.gate.extended(self.admission.grant, ends, rule, mac)
+        grant = self._services.gate.extended(self.admission.grant, item.data)
         if grant is None:
             self._services.log.error("an extension without our seal", session=self.id)
             return
         self.admission = replace(self.admission, grant=grant)
         self._warned = float("inf")
-        self._deadline.move(ends)
+        self._deadline.move(grant.ends)
 
     def tick(self, monotonic: float) -> None:
         """Once a second: the absolute end again (the wall clock may have jumped), stalls, idleness, warnings."""

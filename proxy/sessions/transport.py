@@ -446,8 +446,8 @@ class Stream:
         return True
 
     async def drain(self, patience: float) -> None:
-        """Read and forget until the peer closes, at most ``patience`` seconds: closing a socket with unread bytes
-        would reset it and throw the farewell away. Gives up on a peer that floods."""
+        """Read and forget until the peer closes, at most ``patience`` seconds (0: what is there already): closing a
+        socket with unread bytes would reset it and throw the farewell away. Gives up on a peer that floods."""
         left = DRAINED_MOST
         with contextlib.suppress(TimeoutError, OSError, PeerError):
             async with asyncio.timeout(patience):

@@ -19,6 +19,8 @@ from proxy.sessions.registry import Registry, act
 REMEMBERED = 10_000
 """Items kept for sessions whose checks were read before and who are filed after; a gap wider than that refuses."""
 RETRY = 0.05
+STRANGE = 100
+"""Unknown kinds and scopes of the feed that are told of in the log, each once."""
 
 
 class Watch:
@@ -36,6 +38,7 @@ class Watch:
         self._good = clock.boottime()
         self._recent: deque[FeedItem] = deque(maxlen=REMEMBERED)
         self._first_remembered = start + 1
+        self._strange: set[tuple[str, str]] = set()
 
     def fresh(self) -> bool:
         """Whether revocations made up to a lease ago would have reached this node."""
@@ -54,7 +57,7 @@ class Watch:
         if position + 1 < self._first_remembered:
             raise Unavailable("too many changes at once, try again", detail="the watch's memory is too short")
         for item in self._recent:
-            if item.seq > position and (item.scope, item.key) in keys:
+            if item.seq > position and (self.registry.everybody(item) or (item.scope, item.key) in keys):
                 act(session, item)  # type: ignore[arg-type]
 
     async def run(self) -> None:
@@ -80,9 +83,25 @@ class Watch:
             self._first_remembered = self._recent[0].seq + 1
         self._recent.append(item)
         self.position = item.seq
-        self.registry.apply(item)
+        ended = self.registry.apply(item)
+        if not item.is_known:
+            self._wonder(item, ended if item.ends else 0)
         if item.kind in (FeedKind.RELOADED, FeedKind.KEYS, FeedKind.CANCEL):
             self._inform(item)
+
+    def _wonder(self, item: FeedItem, ended: int) -> None:
+        """Tell the operator of an item that a later version wrote: each time it ends somebody, else once a kind."""
+        words = item.kind.value[:64], item.scope.value[:64]
+        if not ended and (words in self._strange or len(self._strange) >= STRANGE):
+            return
+        self._strange.add(words)
+        structlog.get_logger().warning(
+            "the feed says something that this version does not know",
+            seq=item.seq,
+            kind=words[0],
+            scope=words[1],
+            ended=ended,
+        )
 
     def _inform(self, item: FeedItem) -> None:
         for listener in self.listeners:

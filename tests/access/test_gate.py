@@ -230,6 +230,13 @@ async def long_token_of_a_grant_that_allows_none(a: World) -> tuple[str, Wish]:
     return text, wish()
 
 
+async def newer(a: World) -> tuple[str, Wish]:
+    token, asked = await plain(a)
+    (grant,) = a.store.state.grants.values()
+    await put(a, a.later(grant, must={"mask": "email"}))
+    return token, asked
+
+
 TABLE: list[tuple[Situation, Refusal]] = [
     (no_token, Refusal.BAD_TOKEN),
     (forged, Refusal.BAD_TOKEN),
@@ -256,6 +263,7 @@ TABLE: list[tuple[Situation, Refusal]] = [
     (not_started, Refusal.GRANT_NOT_STARTED),
     (ended, Refusal.GRANT_EXPIRED),
     (revoked, Refusal.GRANT_REVOKED),
+    (newer, Refusal.GRANT_NEWER),
     (user_locked, Refusal.USER_LOCKED),
     (resource_locked, Refusal.RESOURCE_LOCKED),
     (too_many, Refusal.TOO_MANY_SESSIONS),

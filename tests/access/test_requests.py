@@ -1,11 +1,12 @@
 """Requests: each transition of their table, who may cause it, and what is kept when it is refused."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from proxy.access.limits import AccessLimits
-from proxy.core.access import Approval, Outcome, Request
+from proxy.core.access import Approval, Decision, Outcome, Request
 from proxy.core.errors import Denied, NotFound, PeerError, Unavailable
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.ports import Page
@@ -281,7 +282,7 @@ async def test_an_extension_moves_the_end_and_tells_the_nodes() -> None:
     assert a.seal.intact(moved)
     (item,) = a.store.state.feed
     assert (item.kind, item.scope, item.key) == (FeedKind.EXTENDED, Scope.GRANT, grant.id)
-    assert item.data == {"ends": moved.ends, "rule": moved.rule, "mac": moved.mac}
+    assert item.data == {"ends": moved.ends, "rule": moved.rule, "mac": moved.mac, "sealed": moved.sealed}
     assert "grant_extended" in a.kinds()
 
 
@@ -462,6 +463,111 @@ async def test_a_scheduled_word_exists_for_every_time() -> None:
 async def test_a_yes_of_the_requester_that_somebody_put_into_the_row_does_not_count() -> None:
     a = world()
     made = await ask(a, "super", name="abe")
-    forged = replace(made, approvals=(Approval("abe", True, a.clock.now()),))
+    forged = a.seal.seal(replace(made, approvals=(Approval("abe", True, a.clock.now()),)))
     await a.store.commit(lambda writer: writer.put_request(forged))
     assert (await a.requests.approve(made.id, a.who("bob"))).status is RequestStatus.PENDING
+
+
+# -- against whoever can write to the store
+
+
+def forged(a: World, made: Request, **changes: Any) -> Request:
+    """The row as somebody changed it who has no key."""
+    row = replace(a.store.state.requests[made.id], **changes)
+    a.store.state.requests[made.id] = row
+    return row
+
+
+FORGERIES: list[dict[str, Any]] = [
+    {"approvals": (Approval("bea", True, 1.0),)},
+    {"approvals": (Approval("bea", True, 1.0), Approval("dana", True, 1.0))},
+    {"account": "owner"},
+    {"account": "readonly"},
+    {"resource": "box"},
+    {"identity": "eve"},
+    {"duration": HOUR * 9},
+    {"reason": "a nicer one"},
+    {"extends": "grant-000009"},
+    {"source": "10.9.9.9"},
+    {"expires": 9e9},
+    {"groups": frozenset({"approvers"})},
+    {"decision": Decision(Outcome.NEEDS_APPROVAL, approvals=1, approvers="approvers")},
+    {"sealed": ""},
+    {"sealed": "", "mac": ""},
+    {"mac": "00"},
+]
+
+
+@pytest.mark.parametrize("changes", FORGERIES, ids=lambda each: "-".join(each))
+async def test_nobody_s_yes_counts_for_a_row_that_was_changed(changes: dict[str, Any]) -> None:
+    a = world()
+    made = await ask(a, "super")
+    forged(a, made, **changes)
+    with pytest.raises(PeerError, match="no good seal") as refused:
+        await a.requests.approve(made.id, a.who("bob"))
+    assert (refused.value.code, "ask again" in refused.value.hint) == ("conflict", True)
+    assert a.store.state.grants == {}
+    done = await a.requests.deny(made.id, a.who("bob"), "it was changed")
+    assert (done.status, a.seal.intact(done)) == (RequestStatus.DENIED, False), "and stays recognisable as such"
+
+
+async def test_a_vote_of_one_request_is_none_of_another() -> None:
+    a = world()
+    one, two = await ask(a, "super"), await ask(a, "super")
+    voted = await a.requests.approve(one.id, a.who("bea"))
+    forged(a, two, approvals=voted.approvals, sealed=voted.sealed, mac=voted.mac)
+    with pytest.raises(PeerError, match="no good seal"):
+        await a.requests.approve(two.id, a.who("bob"))
+    assert (await a.requests.approve(one.id, a.who("bob"))).status is RequestStatus.APPROVED
+
+
+async def test_a_request_of_before_the_seal_is_asked_again_denied_withdrawn_or_lapses() -> None:
+    """2881ff7 sealed no request: who wrote its votes is not known."""
+    a = world()
+    old = [forged(a, await ask(a, "owner"), sealed="", mac="") for _ in range(4)]
+    with pytest.raises(PeerError, match="before the upgrade"):
+        await a.requests.approve(old[0].id, a.who("bob"))
+    assert (await a.requests.deny(old[1].id, a.who("bob"), "no")).status is RequestStatus.DENIED
+    assert (await a.requests.withdraw(old[2].id, a.who("alice"))).status is RequestStatus.WITHDRAWN
+    a.clock.advance(a.limits.request_life + 1)
+    assert {each.id for each in await a.requests.expire_due()} == {old[0].id, old[3].id}
+
+
+async def denied(a: World, made: Request) -> None:
+    await a.requests.deny(made.id, a.who("bea"), "no")
+
+
+async def withdrawn(a: World, made: Request) -> None:
+    await a.requests.withdraw(made.id, a.who("alice"))
+
+
+async def approved(a: World, made: Request) -> None:
+    await a.requests.approve(made.id, a.who("bea"))
+
+
+async def lapsed(a: World, made: Request) -> None:
+    a.clock.advance(a.limits.request_life + 1)
+    await a.requests.expire_due()
+    a.clock.jump(-2.0)
+
+
+@pytest.mark.parametrize("over", [denied, withdrawn, approved, lapsed])
+async def test_a_request_that_was_over_and_is_put_back_seal_and_all_is_approved_by_nobody(over: Any) -> None:
+    a = world()
+    made = await ask(a, "owner")
+    pending = a.store.state.requests[made.id]
+    await over(a, made)
+    a.store.state.requests[made.id] = pending
+    grants = dict(a.store.state.grants)
+    with pytest.raises(PeerError, match="put back"):
+        await a.requests.approve(made.id, a.who("bob"))
+    assert a.store.state.grants == grants
+    assert (await a.requests.deny(made.id, a.who("bob"), "no")).status is RequestStatus.DENIED
+
+
+async def test_each_word_on_a_request_is_sealed_with_it() -> None:
+    a = world()
+    made = await ask(a, "super")
+    for name, status in (("bob", RequestStatus.PENDING), ("bea", RequestStatus.APPROVED)):
+        done = await a.requests.approve(made.id, a.who(name))
+        assert (done.status, a.seal.intact(done), a.store.state.requests[made.id]) == (status, True, done)

@@ -1,8 +1,10 @@
 """A small world for the tests of access: people, resources, rules, and the services over the fake store."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +15,7 @@ from proxy.access.grants import Grants
 from proxy.access.limits import AccessLimits
 from proxy.access.requests import Requests
 from proxy.access.revocations import Revocations
+from proxy.access.seals import Seals
 from proxy.access.tokens import Tokens
 from proxy.adapters.ssh_keys import Ed25519SshKeys
 from proxy.core.access import Claims, Grant, Outcome, Wish
@@ -105,16 +108,13 @@ class MemoryKeys:
 
 
 class MemorySeal:
-    """``core.ports.GrantSeal`` over a grant's repr."""
+    """``core.ports.Seal`` without a key."""
 
-    def seal(self, grant: Grant) -> Grant:
-        return replace(grant, mac=self._mac(grant))
+    def mac(self, domain: str, text: str) -> str:
+        return hashlib.sha256(f"{domain}\n{text}".encode()).hexdigest()
 
-    def intact(self, grant: Grant) -> bool:
-        return grant.mac == self._mac(grant)
-
-    def _mac(self, grant: Grant) -> str:
-        return hashlib.sha256(repr(replace(grant, mac="")).encode()).hexdigest()
+    def fits(self, domain: str, text: str, mac: str) -> bool:
+        return mac == self.mac(domain, text)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class World:
         self.clock = FakeClock()
         self.ids = FakeIds()
         self.store = MemoryStore(self.clock)
-        self.seal = MemorySeal()
+        self.seal = Seals(MemorySeal())
         self.keys = MemoryKeys()
         self.tokens = Tokens(self.keys, self.clock, self.ids, "tidegate-test", lambda: self.life, leeway=5.0)
         keys = [Ed25519PrivateKey.generate() for _ in range(4)]
@@ -156,6 +156,14 @@ class World:
             lambda: self.limits,
         )
         self.registered: list[Claims] = []
+
+    def later(self, row: Any, *, must: Mapping[str, Any] = MappingProxyType({}), **fields: Any) -> Any:
+        """The row as a later version seals it, with fields that this one does not have."""
+        text = json.loads(self.seal.seal(row).sealed)
+        text["fields"] |= {**must, **fields}
+        text["must"] += sorted(must)
+        sealed = json.dumps(text)
+        return replace(row, sealed=sealed, mac=MemorySeal().mac(f"{row.SEALED_AS} 2", sealed))
 
     def who(self, name: str) -> Identity:
         return self.catalog.identities[name]

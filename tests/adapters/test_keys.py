@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.access.seals import Seals
 from proxy.adapters.keys import (
-    FileGrantSeal,
+    FileSeal,
     FileTokenKeys,
     HeadSigner,
     KeyFolder,
@@ -57,7 +58,7 @@ def everything(folder: KeyFolder) -> tuple[str, bytes, str, str]:
     """One of each: kid, cluster secret, a mac, a signature."""
     keys = FileTokenKeys(folder, FakeClock(), lambda: 600.0)
     signature = HeadSigner(folder).sign(b"head")
-    return keys.current()[0], cluster_secret(folder), FileGrantSeal(folder).seal(grant()).mac, signature[1]
+    return keys.current()[0], cluster_secret(folder), FileSeal(folder).mac("grant 2", "text"), signature[1]
 
 
 def test_all_is_made_at_first_use_and_stays(folder: KeyFolder) -> None:
@@ -254,12 +255,13 @@ CHANGES: dict[str, Any] = {
     "revoked_by": "dave",
     "revoked_reason": "x",
     "mac": "00",
+    "sealed": '{"fields":{},"must":[]}',
 }
 
 
 def test_every_field_of_a_grant_is_sealed(folder: KeyFolder) -> None:
     assert set(CHANGES) == {each.name for each in fields(Grant)}
-    seal = FileGrantSeal(folder)
+    seal = Seals(FileSeal(folder))
     sealed = seal.seal(grant())
     assert seal.intact(sealed)
     for name, value in CHANGES.items():
@@ -267,11 +269,11 @@ def test_every_field_of_a_grant_is_sealed(folder: KeyFolder) -> None:
 
 
 def test_a_seal_of_another_key_is_none(folder: KeyFolder, tmp_path: Path) -> None:
-    other = FileGrantSeal(KeyFolder(tmp_path / "other"))
-    assert not FileGrantSeal(folder).intact(other.seal(grant()))
-    assert not FileGrantSeal(folder).intact(grant())
-    assert not FileGrantSeal(folder).intact(grant(mac="\N{SNOWMAN}"))
-    assert not FileGrantSeal(folder).intact(grant(ends=float("nan")))
+    other = Seals(FileSeal(KeyFolder(tmp_path / "other")))
+    assert not Seals(FileSeal(folder)).intact(other.seal(grant()))
+    assert not Seals(FileSeal(folder)).intact(grant())
+    assert not Seals(FileSeal(folder)).intact(grant(mac="\N{SNOWMAN}"))
+    assert not Seals(FileSeal(folder)).intact(grant(ends=float("nan")))
 
 
 def through_json(each: Grant) -> Grant:
@@ -292,19 +294,17 @@ JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def seal(tmp_path_factory: pytest.TempPathFactory) -> FileGrantSeal:
-    return FileGrantSeal(KeyFolder(tmp_path_factory.mktemp("seal") / "keys"))
+def seal(tmp_path_factory: pytest.TempPathFactory) -> Seals:
+    return Seals(FileSeal(KeyFolder(tmp_path_factory.mktemp("seal") / "keys")))
 
 
 @given(conditions=st.dictionaries(st.text(max_size=8), JSON, max_size=4), starts=st.floats(0, 4e9))
-def test_a_seal_survives_the_way_through_a_store(
-    seal: FileGrantSeal, conditions: dict[str, Any], starts: float
-) -> None:
+def test_a_seal_survives_the_way_through_a_store(seal: Seals, conditions: dict[str, Any], starts: float) -> None:
     assert seal.intact(through_json(seal.seal(grant(conditions=conditions, starts=starts))))
 
 
 def test_whole_numbers_may_come_back_as_either_kind(folder: KeyFolder) -> None:
-    seal = FileGrantSeal(folder)
+    seal = Seals(FileSeal(folder))
     sealed = seal.seal(grant(ends=1_800_003_600, conditions={"record_rows": 20}))
     assert seal.intact(replace(sealed, ends=1_800_003_600.0, conditions={"record_rows": 20.0}))
     assert not seal.intact(replace(sealed, conditions={"record_rows": True}))

@@ -3,13 +3,17 @@
 import io
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import structlog
 from fastapi import FastAPI
+from pydantic_core.core_schema import ErrorType
 
 from proxy.adapters import logs
+from proxy.api.mistakes import mistake
 from proxy.api.problems import from_error, install, problem, status_of
 from proxy.core.errors import Denied, Ended, NotFound, PeerError, TidegateError, Unavailable, Unreachable
 from tests.api.world import PASSWORD, ApiWorld
@@ -77,6 +81,58 @@ async def test_wrong_input_names_the_fields_and_never_their_values(world: ApiWor
     paths = {each["path"] for each in answer.json()["fields"]}
     assert paths == {"body.account", "body.duration", "body.surprise"}
     assert "hunter2" not in answer.text
+
+
+LONG = "x" * 2001
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("POST", "/v1/requests", {"duration": "100000h"}, "`duration`: should be more than 0s and at most 366d"),
+        ("POST", "/v1/requests", {"duration": 0}, "`duration`: should be more than 0s and at most 366d"),
+        ("POST", "/v1/requests", {"duration": "9" * 400 + "h"}, '`duration`: should be a duration, such as "10m"'),
+        ("POST", "/v1/requests", {"duration": 10**400}, '`duration`: should be a duration, such as "10m"'),
+        ("POST", "/v1/requests", {"reason": LONG}, "`reason`: is too long: at most 2000 characters"),
+        ("POST", "/v1/requests", {"reason": 7}, "`reason`: should be text"),
+        ("POST", "/v1/requests", {"resource": ""}, "`resource`: should not be empty"),
+        ("POST", "/v1/requests", {"colour": "red"}, "`colour`: is not known here"),
+        ("POST", "/v1/requests", {"resource": None, "account": None, "reason": None, "x": 1}, "; and 1 more"),
+        ("POST", "/v1/requests", [1], "the request: should be an object"),
+        ("POST", "/v1/requests", None, "the request: is missing"),
+        ("POST", "/v1/revocations", {"scope": "moon"}, "`scope`: should be one of 'grant', 'identity',"),
+        ("POST", "/v1/revocations", {"scope": "all", "key": "x"}, "the request: scope all takes no key"),
+        ("POST", "/v1/revocations", {"scope": "all", "dry_run": "maybe"}, "`dry_run`: should be true or false"),
+        ("GET", "/v1/requests?limit=0", None, "`limit`: should be at least 1"),
+        ("GET", "/v1/requests?limit=501", None, "`limit`: should be at most 500"),
+        ("GET", "/v1/requests?limit=many", None, "`limit`: should be a whole number"),
+        ("GET", f"/v1/requests?before={'x' * 129}", None, "`before`: is too long: at most 128 characters"),
+        ("GET", "/v1/requests?status=odd", None, "`status`: is none of pending, approved"),
+        ("GET", "/v1/revocations/none", None, "`seq`: should be a whole number"),
+    ],
+)
+async def test_a_mistake_is_told_in_plain_words_with_its_bound(
+    world: ApiWorld, method: str, path: str, body: object, said: str
+) -> None:
+    whole = {"resource": "shop", "account": "readonly", "duration": "1h", "reason": "a look"}
+    sent = {**whole, **body} if isinstance(body, dict) and path == "/v1/requests" else body
+    told = (await world.call("dave", method, path, sent)).json()
+    assert told["status"] == 422
+    assert said in told["detail"]
+    assert "Input" not in told["detail"]
+    assert LONG not in json.dumps(told)
+
+
+def test_no_mistake_is_told_in_the_validators_own_words() -> None:
+    """Whatever the API's shapes may come to use."""
+    kinds = get_args(ErrorType)
+    assert len(kinds) > 50
+    for kind in kinds:
+        told = mistake(
+            {"loc": ("body", "x"), "type": kind, "msg": "Input should be", "ctx": defaultdict(lambda: "7")}
+        )
+        assert told["problem"][:3] in ("is ", "sho") or told["problem"] == "7", kind
+        assert "Input" not in told["problem"]
 
 
 async def test_a_wrong_login_body_does_not_echo_the_password(world: ApiWorld) -> None:

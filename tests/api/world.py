@@ -2,7 +2,7 @@
 carol (auditor), dave (admin)."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -129,6 +129,10 @@ class ApiWorld(World):
         self.head_memory = FakeHeadMemory()
         signing = Signing(sign, PUBLIC, self.head_memory, "node")
         self.keeper = TrailKeeper(self.store, signing, self.revocations, 1e9)
+        self.reload_changes: tuple[Sequence[str], Sequence[str]] = (
+            ["policies[0].accounts"],
+            ["listeners[pg].tls.certificate"],
+        )
         self.logins = Logins(
             self.store, lambda: self.catalog, self.clock, self.ids, self.keys, issuer="tidegate-test"
         )
@@ -161,7 +165,8 @@ class ApiWorld(World):
     async def reloaded(self, actor: str) -> Reload:
         if self.reload_fails:
             raise PeerError("the configuration has 1 problem: store.url: is missing")
-        return Reload("new", ("policies[0].accounts",), ("listeners",))
+        changed, renewed = self.reload_changes
+        return Reload("new", tuple(changed), ("listeners",), tuple(renewed))
 
     async def rotated(self, actor: str, distrust: bool) -> str:
         await self.store.commit(lambda writer: writer.append(KeysRotated(actor, "k2", "u2", distrust)))

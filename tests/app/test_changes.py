@@ -69,6 +69,21 @@ async def test_a_reload_reaches_the_other_api_and_goes_no_further(file: Path) ->
         assert await here.store.read(lambda reader: reader.feed_position()) == 2
 
 
+async def test_what_a_setting_leads_to_is_told_of_though_no_setting_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with founded(Configured.read(file), "api") as here:  # nobody follows, who would read it as well
+        changes = Changes(here)
+        assert (await changes.reload("dave")).renewed == ()
+        monkeypatch.setenv("SHOP", "hunter3")
+        done = await changes.reload("dave")
+        assert (done.changed, done.renewed) == ((), ("resources[shop].accounts[readonly].password",))
+        row = (await trail(here))[-1]
+        assert list(row.body["changed"]) == ["resources[shop].accounts[readonly].password"]
+        assert "hunter" not in str(row)
+        assert (await changes.reload("dave")).renewed == ()
+
+
 async def test_a_log_in_signed_by_the_new_key_is_believed_there_and_by_the_old_one_no_more(file: Path) -> None:
     def logins(of: Foundation) -> Logins:
         return Logins(of.store, lambda: of.configured.catalog, of.clock, of.ids, of.keys, issuer="tidegate")

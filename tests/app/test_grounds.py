@@ -49,8 +49,8 @@ class Bench:
         return self.world.store
 
     async def told(self) -> list[str]:
-        """What readiness says, once the node has given two signs of life: what it learns with the first (the store's
-        clock, a twin), it says with the second."""
+        """What readiness says, once the node has given two signs of life: what it learns with the first (the
+        store's clock, a twin), it says with the second."""
         self.pass_(EVERY)
         for _ in range(2):
             await self.guard.beat()

@@ -254,7 +254,12 @@ def test_targets_are_to_believe_the_next_authority_before_it_signs(tidegate: She
 
 
 def test_operating(tidegate: Shell, world: ApiWorld) -> None:
-    assert "policies[0].accounts" in tidegate("dave", "reload").out
+    told = tidegate("dave", "reload").out
+    assert told == "reloaded; changed: policies[0].accounts; read anew: listeners[pg].tls.certificate\n"
+    world.reload_changes = ((), ())
+    assert tidegate("dave", "reload").out == "reloaded; changed: nothing\n"
+    world.reload_changes = ((), ("api.tls.key", "store.password"))
+    assert tidegate("dave", "reload").out == "reloaded; read anew: api.tls.key, store.password\n"
     assert "k2" in tidegate("dave", "keys", "rotate").out
     stolen = tidegate("dave", "keys", "rotate", "--distrust")
     assert "live sessions go on" in stolen.err

@@ -1,11 +1,13 @@
 """What is printed: clean, aligned, and never somebody else's escape sequence."""
 
 import io
+import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.cli.documents import json_text
 from proxy.cli.failures import Failed, exit_code
 from proxy.cli.screen import Screen, clean, draw, value_text, when
 
@@ -16,6 +18,20 @@ def test_nothing_that_moves_a_cursor_survives(text: str) -> None:
     assert all(each.isprintable() or each in "\n\t" for each in cleaned)
     assert len(cleaned) == len(text)
     assert clean(cleaned) == cleaned
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+@example({"\x9b31m": "\u202e\u2066", "half": "\ud800", "\U000e0041": ["\x7f\x85\u2028"]})
+def test_json_holds_the_same_and_drives_no_terminal(value: object) -> None:
+    for indent in (None, 2):
+        text = json_text(value, indent)
+        assert json.loads(text) == value
+        assert all(each.isprintable() or each == "\n" for each in text)
+    assert json_text({"name": "Jürgen"}) == '{"name": "Jürgen"}'
 
 
 def test_a_table_is_never_wrapped_in_a_pipe() -> None:
@@ -37,9 +53,9 @@ def test_an_id_stays_in_one_piece_in_a_narrow_terminal(monkeypatch: pytest.Monke
     ids = [f"sess-{number}{'x' * 25}" for number in range(3)]
     what = f"grant=grant-{'y' * 26} reason=the tide is out"
     out = Terminal()
-    draw([[each, "2027-01-15 10:00:00", what] for each in ids], ["SESSION", "SINCE", "WHAT"], out)
+    draw([[each, "2027-01-15T10:00:00Z", what] for each in ids], ["SESSION", "SINCE", "WHAT"], out)
     told = out.getvalue()
-    assert all(each in told for each in (*ids, "2027-01-15 10:00:00", f"grant-{'y' * 26}"))
+    assert all(each in told for each in (*ids, "2027-01-15T10:00:00Z", f"grant-{'y' * 26}"))
     assert "the tide is out" not in told.splitlines()[1]  # only that column is folded
 
 
@@ -56,12 +72,13 @@ def test_values(value: object, text: str) -> None:
     assert value_text(value) == text
 
 
-def test_instants_are_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instants_carry_their_zone_wherever_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     monkeypatch.setenv("TZ", "UTC-2")
     time.tzset()
-    assert when("2027-01-15T08:00:00.000Z") == "2027-01-15 10:00:00"
+    assert when("2027-01-15T08:00:00.000Z") == "2027-01-15T08:00:00Z"
+    assert when("2027-01-15T10:00:00.999+02:00") == "2027-01-15T08:00:00Z"
     assert when("2027-01-15T08:00:00 and more text") == "2027-01-15T08:00:00 and more text"
     assert when("short") == "short"
     monkeypatch.undo()

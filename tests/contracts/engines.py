@@ -74,12 +74,20 @@ class Peer(Protocol):
         """Have the target run ``text``."""
         ...
 
+    def leave(self, writer: Any) -> None:
+        """Say that the client has done, in whatever way the protocol has for it; the client's own line stays."""
+        ...
+
 
 class Plain:
     """A client whose words are the bytes on the line."""
 
     async def connect(self, port: int) -> tuple[Reader, Any]:
         return await asyncio.open_connection("127.0.0.1", port)
+
+    def leave(self, writer: Writer) -> None:
+        """By the end of its bytes."""
+        writer.write_eof()
 
 
 class EchoPeer(Plain):
@@ -238,6 +246,10 @@ class PostgresPeer(Plain, CountingPeer):
 
     def say(self, writer: Writer, text: str) -> None:
         writer.write(message(b"Q", text.encode() + b"\0"))
+
+    def leave(self, writer: Writer) -> None:
+        """By Terminate."""
+        writer.write(message(b"X", b""))
 
 
 def protocols(services: Services) -> Mapping[str, Served]:

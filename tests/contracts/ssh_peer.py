@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
+from asyncssh.packet import String, UInt32
 
 from proxy.core.identity import Account, Resource
 from proxy.core.targets import Secret, SshAllowance, SshCredential, SshLogin, SshTarget
@@ -69,6 +70,10 @@ class SshPeer(CountingPeer):
     def say(self, writer: Any, text: str) -> None:
         client: Client = writer
         client.run(text)
+
+    def leave(self, writer: Any) -> None:
+        client: Client = writer
+        client.disconnect()
 
 
 class Host(asyncssh.SSHServer):
@@ -176,6 +181,11 @@ class Client(asyncssh.SSHClient):
             await self._line.run(command)
         except (asyncssh.Error, OSError):
             return
+
+    def disconnect(self) -> None:
+        """The goodbye, and nothing else: the socket stays."""
+        assert self._line is not None
+        self._line.send_packet(asyncssh.constants.MSG_DISCONNECT, UInt32(11), String("done"), String(""))
 
     def close(self) -> None:
         for each in self._running:

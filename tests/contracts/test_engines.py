@@ -8,7 +8,7 @@ line in the table needs a ``Peer`` in ``engines``.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from proxy.sessions.ending import NOT_A_CUT
 from proxy.sessions.kernel import Door, Kernel
 from proxy.sessions.registry import Registry
 from proxy.sessions.services import Services, Settings
+from proxy.sessions.transport import Stream
 from proxy.sessions.watch import Watch
 from tests.contracts.engines import PEERS, Peer, protocols
 from tests.fakes.clock import FakeClock, FakeIds
@@ -96,7 +97,7 @@ class World:
 
     async def flush(self, now: float) -> None: ...
 
-    def extended(self, grant: Grant, ends: float, rule: str, mac: str) -> Grant | None:
+    def extended(self, grant: Grant, told: Mapping[str, object]) -> Grant | None:
         return None
 
     # -- what a test looks at
@@ -341,6 +342,39 @@ async def test_a_client_that_goes_is_told_too(world: World, reason: EndReason) -
     assert (record.end_reason, record.receipt) == (reason, None)
     assert [each["end_reason"] for each in world.told("session_ended")] == [reason.value]
     await until(lambda: world.peer.open == 0)
+
+
+async def for_too_long(_stream: Stream, patience: float) -> None:
+    """Waits for longer than any test here, where one says that nobody is waited for."""
+    if patience:
+        await asyncio.sleep(9)
+
+
+@pytest.mark.parametrize("worked", [False, True], ids=["at once", "after work"])
+async def test_a_client_that_has_done_is_not_waited_for(
+    world: World, worked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line is closed though its own side of it stays, as any server does: drivers wait for that."""
+    monkeypatch.setattr(Stream, "drain", for_too_long)
+    async with inside(world) as (reader, writer):
+        if worked:
+            world.peer.say(writer, "quick")
+            await until(lambda: world.peer.ran == ["quick"])
+        world.peer.leave(writer)
+        await last_words(reader)
+        await until(lambda: not world.kernel.known())
+    record = await world.ended()
+    assert (record.end_reason, record.receipt) == (EndReason.CLIENT_CLOSED, None)
+
+
+async def test_nor_is_one_that_goes_before_it_is_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stream, "drain", for_too_long)
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        await reader.read()
+    await until(lambda: not world.kernel.known())
+    writer.close()
 
 
 async def test_what_cannot_be_recorded_does_not_reach_the_target(world: World) -> None:

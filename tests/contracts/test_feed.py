@@ -11,7 +11,7 @@ from proxy.adapters.doorbell import UnixDoorbell
 from proxy.adapters.feed import FeedFollower, PostgresqlSource, SqliteSource
 from proxy.adapters.store.opening import sqlite_path
 from proxy.core.errors import Unavailable
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import EFFECTS, FeedItem, FeedKind, Scope
 from proxy.core.ports import Feed, Store, Writer
 from tests.contracts.conftest import Home
 
@@ -51,6 +51,43 @@ async def test_items_come_in_order_from_the_last_one_seen(store: Store, feed: Fe
     assert await feed.after(1) == items[1:]
     assert await feed.after(3) == []
     assert items == await store.read(lambda r: r.feed_after(0))
+
+
+RAW = (
+    'INSERT INTO feed (seq, at, kind, scope, "key", "by", reason, data, effect) '
+    "VALUES ({seq}, 1.0, '{kind}', '{scope}', 'k', 'dave', 'why', '{data}', '{effect}')"
+)
+
+
+@pytest.mark.parametrize("data", ["{}", "[1]", "not json", '{"a":', "[" * 9000], ids=range(5))
+async def test_what_a_later_version_or_a_curious_hand_wrote_is_read_too(sql_home: Home, data: str) -> None:
+    async with sql_home.open() as store, sql_home.feed() as feed:
+        await store.commit(cut("a"))
+        words = {"kind": "paused", "scope": "team", "effect": "ends", "data": data}
+        sql_home.execute(RAW.format(seq=2, **words))
+        sql_home.execute("UPDATE heads SET feed_seq = 2")
+        await store.commit(cut("b"))
+        items = await feed.after(0)
+        assert items == await store.read(lambda r: r.feed_after(0))
+        assert [(item.seq, item.kind.is_known, item.ends) for item in items] == [
+            (1, True, True),
+            (2, False, True),
+            (3, True, True),
+        ]
+        assert (items[1].kind.value, items[1].scope.value, items[1].data) == ("paused", "team", {})
+
+
+async def test_nobody_publishes_what_they_do_not_know(store: Store) -> None:
+    with pytest.raises(KeyError, match="paused"):
+        await store.commit(lambda w: w.publish(FeedKind("paused"), Scope.ALL, ""))
+    assert await store.commit(cut("a")) == 1
+    assert await store.read(lambda r: r.feed_position()) == 1
+
+
+async def test_every_item_says_what_it_does(store: Store) -> None:
+    await store.commit(lambda w: [w.publish(kind, Scope.ALL, "") for kind in FeedKind])
+    for item in await store.read(lambda r: r.feed_after(0)):
+        assert item.effect is EFFECTS[item.kind]
 
 
 async def test_waiting_ends_by_itself(feed: Feed) -> None:

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import pytest
 
 from proxy.audit.chain import SALT_BYTES, verify
-from proxy.core.access import Approval, Claims
+from proxy.core.access import Approval, Claims, Considered, Outcome
 from proxy.core.errors import PeerError
 from proxy.core.events import GrantIssued, GrantRevoked, LoggedIn, SessionEnded, SessionStarted
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.ports import Lock, Node, Page, Reader, Store, Viewer, Writer
 from proxy.core.sessions import CutReceipt, Totals
-from proxy.core.states import RequestStatus, SessionStatus
+from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead
 from tests.audit.trails import link_salted
 from tests.contracts.conftest import Home
@@ -403,6 +403,80 @@ async def test_nodes_come_and_go(store: Store) -> None:
     assert await store.read(lambda r: r.nodes()) == [new, beaten]
     await store.commit(lambda w: w.remove_node("node-2"))
     assert await store.read(lambda r: r.nodes()) == [beaten]
+
+
+async def test_a_worker_s_words_are_kept(store: Store) -> None:
+    node = Node("node-1", "host", T0, T0, 0, "digest", speaks=frozenset({"seal-2", "feed:cut", "é"}))
+    await store.commit(lambda w: w.put_node(node))
+    assert await store.read(lambda r: r.nodes()) == [node]
+
+
+# -- rows of a later version: all is as read, and what is put back is what was there
+
+
+LATER = {"later": {"a": [1, None, "é"]}, "newer": True}
+
+
+async def test_a_request_of_a_later_version_comes_back_as_it_was(store: Store) -> None:
+    decision = dataclasses.replace(
+        a_decision(), outcome=Outcome("perhaps"), newer=LATER, trace=(Considered("r", True, "w", LATER),)
+    )
+    request = a_request(
+        status=RequestStatus("second_stage"),
+        decision=decision,
+        approvals=(Approval("bob", True, T0, "", newer=LATER),),
+        sealed="a text",
+        mac="00",
+    )
+    await store.commit(lambda w: w.put_request(request))
+    found = await store.read(lambda r: r.request(request.id))
+    assert found == request
+    assert (found.status.is_known, found.decision.outcome.is_known) == (False, False)
+    await store.commit(lambda w: w.put_request(w.request(request.id)))  # type: ignore[arg-type]
+    assert await store.read(lambda r: r.requests(Page(), status="second_stage")) == [request]
+
+
+async def test_a_session_of_a_later_version_comes_back_as_it_was(store: Store) -> None:
+    session = a_session(
+        status=SessionStatus("paused"),
+        end_reason=EndReason("quota"),
+        totals=Totals(1, 2, 3, 4, newer=LATER),
+        receipt=CutReceipt(T0, T0, newer=LATER),
+    )
+    lock = Lock(Scope("team"), "red", "dave", "", T0)
+    await store.commit(all_of(lambda w: w.put_session(session), lambda w: w.put_lock(lock)))
+    assert await store.read(lambda r: r.session(session.id)) == session
+    assert await store.read(lambda r: (r.locks(), r.lock(Scope("team"), "red"))) == ([lock], lock)
+    assert await store.read(lambda r: r.sessions(Page(), live=True)) == []
+
+
+async def test_a_grant_keeps_its_text(store: Store) -> None:
+    grant = a_grant(sealed='{"fields":{"later":1},"must":[]}', mac="00")
+    await store.commit(lambda w: w.put_grant(grant))
+    facts = await store.read(lambda r: r.admission_facts(CLAIMS))
+    assert facts.grant == grant == await store.read(lambda r: r.grant(grant.id))
+
+
+async def test_columns_of_a_later_version_outlive_a_row_s_replacement(sql_home: Home) -> None:
+    tables = {"requests": "id", "grants": "id", "sessions": "id", "locks": "key", "nodes": "id"}
+    puts = all_of(
+        lambda w: w.put_request(a_request()),
+        lambda w: w.put_grant(a_grant()),
+        lambda w: w.put_session(a_session()),
+        lambda w: w.put_lock(Lock(Scope.IDENTITY, "alice", "dave", "", T0)),
+        lambda w: w.put_node(Node("node-1", "host", T0, T0, 0, "digest")),
+    )
+    async with sql_home.open() as store:
+        await store.commit(puts)
+    for table in tables:
+        sql_home.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'default'")
+        sql_home.execute(f"UPDATE {table} SET later = 'kept'")
+    async with sql_home.open() as store:
+        await store.commit(puts)
+        await store.commit(lambda w: w.put_grant(a_grant("grant-new")))
+    for table in tables:
+        assert ("kept",) in sql_home.execute(f"SELECT later FROM {table}"), table
+    assert sql_home.execute("SELECT later FROM grants WHERE id = 'grant-new'") == [("default",)]
 
 
 # -- feed

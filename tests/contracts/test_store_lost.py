@@ -188,15 +188,47 @@ async def test_errors_of_units_keep_their_type(sql_home: Home) -> None:
     assert (alone.value.code, alone.value.hint) == ("conflict", "later")
 
 
-async def test_a_later_program_s_store_is_refused(sql_home: Home) -> None:
+def later_steps(home: Home, steps: dict[str, bool]) -> None:
+    """Make the schema a later program's: by these steps, additive or not, the last of which is the newest."""
+    for revision, additive in steps.items():
+        home.execute(
+            f"INSERT INTO schema_steps (revision, additive) VALUES ('{revision}', {str(additive).upper()})"
+        )
+    home.execute(f"UPDATE alembic_version SET version_num = '{list(steps)[-1] if steps else NEWER}'")
+
+
+@pytest.mark.parametrize("steps", [{}, {NEWER: False}, {"9998": False, NEWER: True}, {"9998": True, NEWER: False}])
+async def test_a_later_program_s_store_is_refused(sql_home: Home, steps: dict[str, bool]) -> None:
     async with sql_home.open() as store:
         await store.commit(log_in)
-    sql_home.execute(f"UPDATE alembic_version SET version_num = '{NEWER}'")
+    later_steps(sql_home, steps)
     with pytest.raises(Unavailable, match="later version") as refused:
         async with sql_home.open():
             pass
     assert refused.value.code == "store_newer"
     assert NEWER in refused.value.detail
+
+
+async def test_a_later_program_s_store_is_served_where_it_has_only_more(sql_home: Home) -> None:
+    async with sql_home.open() as store:
+        await store.commit(log_in)
+    later_steps(sql_home, {"9998": True, NEWER: True})
+    sql_home.execute("ALTER TABLE grants ADD COLUMN later TEXT NOT NULL DEFAULT ''")
+    async with sql_home.open() as store:
+        assert await store.commit(log_in) == 2
+        await store.commit(lambda writer: writer.put_grant(a_grant()))
+        sql_home.execute("UPDATE grants SET later = 'kept'")
+        await store.commit(lambda writer: writer.put_grant(a_grant(revoked=T0)))
+        assert (await store.read(lambda reader: reader.grant("grant-000001"))).revoked == T0  # type: ignore[union-attr]
+    assert sql_home.execute("SELECT later FROM grants") == [("kept",)]
+    assert sql_home.execute("SELECT version_num FROM alembic_version") == [(NEWER,)]
+
+
+async def test_every_step_says_whether_a_program_that_does_not_know_it_may_overlook_it(sql_home: Home) -> None:
+    async with sql_home.open():
+        pass
+    steps = dict(sql_home.execute("SELECT revision, additive FROM schema_steps"))
+    assert (bool(steps["0001"]), bool(steps["0005"])) == (False, True)
 
 
 async def test_several_may_open_a_new_store_at_once(sql_home: Home) -> None:
@@ -220,7 +252,8 @@ def test_what_lists_are_read_by_is_filled_from_what_was_there(tmp_path: Path) ->
     with engine.connect() as connection:
         command.upgrade(migrate._config(connection), "0001")
         for each in made:
-            values = {name: value for name, value in rows.request_values(each).items() if name != "approvers"}
+            later = {"approvers", "sealed", "mac"}
+            values = {name: value for name, value in rows.request_values(each).items() if name not in later}
             connection.execute(sa.insert(sa.table("requests", *map(sa.column, values))).values(values))
         migrate.migrate(connection)
         reader = SqlReader(connection, lambda: T0)

@@ -112,6 +112,14 @@ def _without_temporary(found: list[Any]) -> list[Any]:
     return [{**each, "schema_name": ""} if isinstance(each, dict) else each for each in found]
 
 
+async def test_a_close_with_a_time_of_its_own_is_in_time(every_gateway: Gateway) -> None:
+    """asyncpg's close waits until the server has closed the line, and cuts it off when that takes too long."""
+    for _ in range(3):
+        async with connected(every_gateway) as connection:
+            await connection.fetchval("select 1")
+            await connection.close(timeout=1)  # far under what a cut waits
+
+
 async def test_copy_in_and_out(every_gateway: Gateway) -> None:
     records = [(number, "x" * (number % 50), None if number % 3 else number / 7) for number in range(5000)]
 

@@ -157,7 +157,7 @@ def expired(gateway: Gateway, token: str) -> str:
 async def test_a_database_the_target_does_not_have(gateway15: Gateway) -> None:
     ran = await psql(gateway15.dsn(dbname="nowhere"), "select 1")
     assert ran.code == 2
-    assert "no such database" in ran.err
+    assert 'database "nowhere" does not exist' in ran.err
     assert str(gateway15.cluster.port) not in ran.err
 
 

@@ -15,7 +15,7 @@ from proxy.audit.chain import SALT_BYTES, salted
 from proxy.core.access import Claims, Grant, Request
 from proxy.core.errors import Unavailable
 from proxy.core.events import Event
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import EFFECTS, FeedItem, FeedKind, Scope
 from proxy.core.ports import AdmissionFacts, Clock, Lock, Node, Page, Viewer
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import RequestStatus, SessionStatus
@@ -261,7 +261,7 @@ class MemoryWriter:
         data: Mapping[str, object] | None = None,
     ) -> int:
         self._state.published += 1
-        item = FeedItem(self._state.published, self.now(), kind, scope, key, by, reason, data or {})
+        item = FeedItem(self._state.published, self.now(), kind, scope, key, by, reason, data or {}, EFFECTS[kind])
         self._state.feed.append(item)
         return item.seq
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_config.loading import MAX_FILE, load, read
+from gateway_config.loading import load, read
+from gateway_config.parts import MAX_FILE
 from gateway_config.problems import ConfigProblems
 from gateway_config.references import SecretReference
 from tests.gateway_config.files import ENVIRON, HASH, MINIMAL, put, toml

@@ -1,6 +1,7 @@
 """The configuration as one value: frozen, with a digest that nodes agree on and a JSON Schema."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from pydantic import ValidationError
 
 from gateway_config.loading import read
 from gateway_config.schema import Config, digest, schema
-from gateway_config.settings import Section, reload_of, sections_in
+from gateway_config.settings import Section, default_of, reload_of, sections_in, setting
 from gateway_config.values import PROTOCOLS
-from tests.gateway_config.files import MINIMAL
+from tests.gateway_config.files import EXAMPLES, MINIMAL
 
 
 def config(text, base="/etc/tidegate"):
@@ -105,3 +106,52 @@ def test_the_json_schema_has_a_shape_of_resource_for_each_protocol():
     assert set(found["$defs"]) >= {"PostgresAccount", "SshAccount", "TcpAccount"}
     assert found["$defs"]["Listener"]["properties"]["protocol"]["enum"] == list(PROTOCOLS)
     assert found["$defs"]["SshAccount"]["properties"]["forward"]["items"] == {"type": "string"}
+
+
+def inside(value):
+    """The section and all that it holds."""
+    if isinstance(value, Section):
+        yield value
+    members = value if isinstance(value, tuple) else vars(value).values() if isinstance(value, Section) else ()
+    for each in members:
+        yield from inside(each)
+
+
+def test_what_nobody_set_is_at_its_default():
+    """Or it would count as set, and be part of the digest."""
+    seen = 0
+    for file in EXAMPLES:
+        for section in inside(read(file.read_text(), source="x", base=file.parent, with_surroundings=False)):
+            for name in set(type(section).model_fields) - section.model_fields_set:
+                assert getattr(section, name) == default_of(type(section), name), f"{section}.{name}"
+                assert type(getattr(section, name)) is type(default_of(type(section), name))
+                seen += 1
+    assert seen > 100
+
+
+class LaterLimits(type(Config().limits)):
+    """The section of a later version, with a setting that this one does not have."""
+
+    statements_per_minute: int = setting("How many statements a session may begin in a minute.", "live", 0)
+
+
+class LaterConfig(Config):
+    limits: LaterLimits = setting("What anyone may cost the gateway.", "new_sessions", LaterLimits())
+    witnesses: tuple[str, ...] = setting("Who cosigns the trail.", "live", ())
+
+
+LATER = ("witnesses", ["a"]), ("limits", {"statements_per_minute": 5})
+
+
+@pytest.mark.parametrize("text", ["", MINIMAL, MINIMAL + "\n[limits]\npending = 77\n"])
+def test_a_setting_of_a_later_version_changes_the_digest_where_it_is_set(text):
+    now, data = config(text), tomllib.loads(text)
+    later = LaterConfig.model_validate(data)
+    assert digest(later) == digest(now)
+    for name, value in LATER:
+        more = data.get(name, {}) | value if isinstance(value, dict) else value
+        assert digest(LaterConfig.model_validate(data | {name: more})) != digest(now)
+
+
+def test_what_is_set_to_its_default_is_not_set():
+    assert digest(config(MINIMAL + "\n[tokens]\nleeway = 5\n[limits]\n")) == digest(config(MINIMAL))

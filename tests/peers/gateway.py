@@ -265,16 +265,20 @@ def gateway(
     target_tls: bool | None = None,
     target_port: int = 0,
     head: str = "",
+    state: Path | None = None,
 ) -> Iterator[Gateway]:
     """A gateway in front of ``cluster``; ``extra`` is more TOML, ``settings`` lines for ``[limits]``, ``head``
     lines for ``[gateway]``; ``target_tls``: whether the target is reached over TLS (None: where it can);
-    ``target_port``: where, if not at the cluster's own port (a line in between)."""
+    ``target_port``: where, if not at the cluster's own port (a line in between); ``state``: what it finds in its
+    state folder."""
     folder = Path(tempfile.mkdtemp(prefix="tidegate-"))
     ports = free_ports(3)
     tls = cluster.tls if target_tls is None else target_tls
     made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head)
     try:
-        _furnish(made, extra, settings or {})
+        furnish(made, extra, settings or {})
+        if state is not None:
+            shutil.copytree(state, folder / "state")
         made.start()
         yield made
     finally:
@@ -290,7 +294,8 @@ def free_ports(count: int) -> list[int]:
     return list(ports)
 
 
-def _furnish(made: Gateway, extra: str, limits: Mapping[str, str]) -> None:
+def furnish(made: Gateway, extra: str, limits: Mapping[str, str]) -> None:
+    """Put into its folder what it starts from: certificate, secrets, configuration."""
     certify(made.folder)
     for role, password in made.cluster.passwords.items():
         keep_secret(made.folder, role, password)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,8 +76,8 @@ class OpenGate:
 
     async def flush(self, now: float) -> None: ...
 
-    def extended(self, grant: Grant, ends: float, rule: str, mac: str) -> Grant | None:
-        return replace(grant, ends=ends, rule=rule) if mac == "sealed" else None
+    def extended(self, grant: Grant, told: Mapping[str, Any]) -> Grant | None:
+        return replace(grant, ends=told["ends"], rule=told.get("rule", "")) if told.get("mac") == "sealed" else None
 
 
 @dataclass

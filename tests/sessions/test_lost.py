@@ -13,8 +13,9 @@ from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Node, Page
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
+from proxy.core.vocabulary import HEARD
 from proxy.sessions.lost import SILENT_LEASES, Lost
-from proxy.sessions.presence import LISTENED, RECENT, SKEW, Presence
+from proxy.sessions.presence import LISTENED, SKEW, Presence
 from proxy.sessions.registry import Registry
 from proxy.sessions.watch import Watch
 from tests.fakes.clock import FakeClock
@@ -163,7 +164,7 @@ class Kept:
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None:
         self.reasons.append(reason)
 
-    def extend(self, ends: float, rule: str, mac: str) -> None: ...
+    def extend(self, item: FeedItem) -> None: ...
 
 
 def presence(cluster: Cluster, clock: FakeClock | None = None) -> tuple[Presence, Kept]:
@@ -278,7 +279,7 @@ async def test_our_own_life_before_is_not_listened_for(cluster: Cluster, monkeyp
 async def test_who_has_not_been_heard_of_for_long_is_not_listened_for(cluster: Cluster) -> None:
     here, _ = presence(cluster)
     await cluster.put(a_node("node-1", cluster.clock.now()))
-    cluster.clock.advance(RECENT)
+    cluster.clock.advance(HEARD)
     async with asyncio.timeout(LISTENED / 2):
         await here.claim(0.0)
 

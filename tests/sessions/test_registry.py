@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.states import EndReason
 from proxy.sessions.registry import Registry
 
@@ -16,8 +16,8 @@ class Kept:
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None:
         self.ends.append((reason, detail, requested))
 
-    def extend(self, ends: float, rule: str, mac: str) -> None:
-        self.extended.append(ends)
+    def extend(self, item: FeedItem) -> None:
+        self.extended.append(item.data["ends"])
 
 
 def item(kind: FeedKind, scope: Scope, key: str, **data: object) -> FeedItem:
@@ -26,7 +26,7 @@ def item(kind: FeedKind, scope: Scope, key: str, **data: object) -> FeedItem:
 
 @pytest.fixture
 def registry() -> tuple[Registry, Kept, Kept]:
-    registry, first, second = Registry(), Kept("s1"), Kept("s2")
+    registry, first, second = Registry("node-1"), Kept("s1"), Kept("s2")
     for session, grant, user, resource in ((first, "g1", "alice", "shop"), (second, "g2", "alice", "box")):
         registry.file(session, Scope.GRANT, grant)
         registry.file(session, Scope.IDENTITY, user)
@@ -69,3 +69,36 @@ def test_a_removed_session_is_reached_by_nothing(registry) -> None:  # type: ign
     assert not first.ends
     assert len(kept) == 1
     assert second.ends
+
+
+def later(kind: str, scope: str, key: str, effect: str) -> FeedItem:
+    """An item with words of a later version."""
+    return FeedItem(1, 50.0, FeedKind(kind), Scope(scope), key, by="dave", reason="quota", effect=Effect(effect))
+
+
+@pytest.mark.parametrize(
+    ("found", "hit"),
+    [
+        (later("paused", "grant", "g1", "ends"), (1, 0)),
+        (later("paused", "identity", "alice", "ends"), (1, 1)),
+        (later("paused", "identity", "bob", "ends"), (0, 0)),
+        (later("paused", "session", "s2", "ends"), (0, 1)),
+        (later("paused", "node", "node-1", "ends"), (1, 1)),
+        (later("paused", "node", "node-2", "ends"), (0, 0)),
+        (later("paused", "all", "", "ends"), (1, 1)),
+        (later("paused", "team", "red", "ends"), (1, 1)),
+        (later("revoked", "team", "red", "informs"), (1, 1)),
+        (later("cut", "grant", "g2", "ends"), (0, 1)),
+        (later("paused", "grant", "g1", "a third effect"), (1, 0)),
+        (later("paused", "grant", "g1", "informs"), (0, 0)),
+        (later("paused", "team", "red", "informs"), (0, 0)),
+        (later("reloaded", "team", "red", "ends"), (0, 0)),
+    ],
+    ids=lambda each: f"{each.kind}-{each.scope}-{each.key}-{each.effect}" if isinstance(each, FeedItem) else "",
+)
+def test_what_a_later_version_wrote_ends_what_its_scope_names(registry, found, hit) -> None:  # type: ignore[no-untyped-def]
+    kept, first, second = registry
+    assert kept.apply(found) == sum(hit)
+    for session, was_hit in zip((first, second), hit, strict=True):
+        assert session.ends == [(EndReason.UNKNOWN_ORDER, "by dave: quota", 50.0)] * was_hit
+        assert session.extended == []

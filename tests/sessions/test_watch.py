@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import pytest
+import structlog
 
 from proxy.core.errors import Unavailable
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.states import EndReason
 from proxy.sessions.registry import Registry
-from proxy.sessions.watch import Watch
+from proxy.sessions.watch import STRANGE, Watch
 from tests.fakes.clock import FakeClock
 
 
@@ -44,7 +46,7 @@ class Kept:
     def end(self, reason: EndReason, detail: str = "", requested: float | None = None) -> None:
         self.reasons.append(reason)
 
-    def extend(self, ends: float, rule: str, mac: str) -> None: ...
+    def extend(self, item: FeedItem) -> None: ...
 
 
 def revoked(seq: int, grant: str) -> FeedItem:
@@ -58,6 +60,12 @@ async def running(watch: Watch):  # type: ignore[no-untyped-def]
         await asyncio.sleep(0.01)
         yield
         task.cancel()
+
+
+async def until(wanted: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not wanted():  # noqa: ASYNC110 (what it waits for says nothing when it happens)
+            await asyncio.sleep(0.001)
 
 
 async def test_a_revocation_reaches_a_filed_session() -> None:
@@ -140,3 +148,50 @@ async def test_a_listener_that_fails_keeps_nobody_from_hearing_of_revocations() 
         await asyncio.sleep(0.01)
         assert session.reasons == [EndReason.GRANT_REVOKED]
         assert [each.seq for each in told] == [1]
+
+
+def later(seq: int, kind: str, scope: str, effect: str) -> FeedItem:
+    return FeedItem(seq, 1.0, FeedKind(kind), Scope(scope), "k", effect=Effect(effect))
+
+
+async def test_words_of_a_later_version_are_passed_by_and_told_once_a_kind() -> None:
+    feed, registry, session, heard = ScriptedFeed(), Registry(), Kept(), []
+    watch = Watch(feed, registry, FakeClock(), lease=10, start=0)
+    watch.listeners.append(heard.append)
+    registry.file(session, Scope.GRANT, "g1")
+    with structlog.testing.capture_logs() as told:
+        async with running(watch):
+            feed.put(*(later(seq, "paused", "team", "informs") for seq in range(1, 400)))
+            feed.put(later(400, "paused", "grant", "informs"), revoked(401, "g1"))
+            await until(lambda: watch.position == 401)
+    assert session.reasons == [EndReason.GRANT_REVOKED]
+    assert (heard, watch.fresh()) == ([], True)
+    assert [(each["kind"], each["scope"], each["seq"]) for each in told] == [
+        ("paused", "team", 1),
+        ("paused", "grant", 400),
+    ]
+
+
+async def test_a_flood_of_different_words_fills_no_log() -> None:
+    feed = ScriptedFeed()
+    watch = Watch(feed, Registry(), FakeClock(), lease=10, start=0)
+    with structlog.testing.capture_logs() as told:
+        async with running(watch):
+            feed.put(*(later(seq, f"word-{seq}", "x" * 10_000, "informs") for seq in range(1, 500)))
+            await until(lambda: watch.position == 499)
+    assert len(told) == STRANGE
+    assert max(len(each["scope"]) for each in told) <= 64
+
+
+async def test_an_end_of_a_scope_that_is_not_known_ends_everybody_who_comes_late_too() -> None:
+    feed, registry, first, late = ScriptedFeed(), Registry(), Kept(), Kept()
+    watch = Watch(feed, registry, FakeClock(), lease=10, start=0)
+    registry.file(first, Scope.GRANT, "g1")
+    async with running(watch):
+        feed.put(later(1, "paused", "team", "informs"), later(2, "paused", "team", "ends"))
+        await until(lambda: watch.position == 2)
+    assert first.reasons == [EndReason.UNKNOWN_ORDER]
+    watch.catch_up(late, 2, {(Scope.GRANT, "g1")})
+    assert not late.reasons
+    watch.catch_up(late, 0, {(Scope.GRANT, "g1")})
+    assert late.reasons == [EndReason.UNKNOWN_ORDER]

@@ -2,6 +2,9 @@
 
 Pure. A ``*_values`` function gives what is stored, by column name; its counterpart takes a row with those columns.
 What JSON cannot tell apart (tuple and list) is put right here for the fields whose type says so.
+
+A row may be of a later version: words and keys that are not known are taken as they are, see ``core.words``, and
+put back so. Columns that are not known stay in the database, since a row is replaced by the columns that are.
 """
 
 import json
@@ -10,11 +13,12 @@ from typing import Any
 
 from proxy.core.access import Approval, Considered, Decision, Grant, Outcome, Request
 from proxy.core.events import plain
-from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.ports import Lock, Node
 from proxy.core.sessions import CutReceipt, SessionRecord, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead, TrailRow
+from proxy.core.words import read
 
 Values = dict[str, Any]
 
@@ -53,6 +57,8 @@ def request_values(request: Request) -> Values:
         "grant_id": request.grant,
         "extends": request.extends,
         "source": request.source,
+        "sealed": request.sealed,
+        "mac": request.mac,
         "approvers": request.decision.approvers,
     }
 
@@ -76,25 +82,25 @@ def to_request(row: Any) -> Request:
         created=row.created,
         expires=row.expires,
         decision=to_decision(json.loads(row.decision)),
-        approvals=tuple(Approval(**each) for each in json.loads(row.approvals)),
+        approvals=tuple(read(Approval, each) for each in json.loads(row.approvals)),
         decided=row.decided,
         grant=row.grant_id,
         extends=row.extends,
         source=row.source,
+        sealed=row.sealed,
+        mac=row.mac,
     )
 
 
 def to_decision(values: Values) -> Decision:
     """The decision whose ``plain`` form this is."""
-    return Decision(
-        **values
-        | {
-            "outcome": Outcome(values["outcome"]),
-            "networks": tuple(values["networks"]),
-            "databases": tuple(values["databases"]),
-            "trace": tuple(Considered(**each) for each in values["trace"]),
-        }
-    )
+    typed = {
+        "outcome": Outcome(values["outcome"]),
+        "networks": tuple(values["networks"]),
+        "databases": tuple(values["databases"]),
+        "trace": tuple(read(Considered, each) for each in values["trace"]),
+    }
+    return read(Decision, {**values, **typed})
 
 
 def grant_values(grant: Grant) -> Values:
@@ -114,6 +120,7 @@ def grant_values(grant: Grant) -> Values:
         "revoked_by": grant.revoked_by,
         "revoked_reason": grant.revoked_reason,
         "mac": grant.mac,
+        "sealed": grant.sealed,
     }
 
 
@@ -134,6 +141,7 @@ def to_grant(row: Any) -> Grant:
         revoked_by=row.revoked_by,
         revoked_reason=row.revoked_reason,
         mac=row.mac,
+        sealed=row.sealed,
     )
 
 
@@ -187,8 +195,8 @@ def to_session(row: Any) -> SessionRecord:
         ended=row.ended,
         end_reason=None if row.end_reason is None else EndReason(row.end_reason),
         detail=row.detail,
-        totals=Totals(**json.loads(row.totals)),
-        receipt=None if row.receipt is None else CutReceipt(**json.loads(row.receipt)),
+        totals=read(Totals, json.loads(row.totals)),
+        receipt=None if row.receipt is None else read(CutReceipt, json.loads(row.receipt)),
         recording_digest=row.recording_digest,
     )
 
@@ -203,12 +211,22 @@ def node_values(node: Node) -> Values:
         "digest": node.digest,
         "drains": node.drains,
         "refuses": text(node.refuses),
+        "speaks": text(node.speaks),
     }
 
 
 def to_node(row: Any) -> Node:
-    refuses = tuple(json.loads(row.refuses or "[]"))
-    return Node(row.id, row.host, row.started, row.heartbeat, row.feed_seen, row.digest, row.drains, refuses)
+    return Node(
+        id=row.id,
+        host=row.host,
+        started=row.started,
+        heartbeat=row.heartbeat,
+        feed_seen=row.feed_seen,
+        digest=row.digest,
+        drains=row.drains,
+        refuses=tuple(json.loads(row.refuses or "[]")),
+        speaks=frozenset(json.loads(row.speaks)),
+    )
 
 
 def feed_values(item: FeedItem) -> Values:
@@ -221,13 +239,24 @@ def feed_values(item: FeedItem) -> Values:
         "by": item.by,
         "reason": item.reason,
         "data": _encode(item.data),
+        "effect": str(item.effect),
     }
 
 
 def to_feed_item(row: Any) -> FeedItem:
-    """From a row in the order of ``feed``'s columns: also what the feed's raw connections give."""
-    seq, at, kind, scope, key, by, reason, data = row
-    return FeedItem(seq, at, FeedKind(kind), Scope(scope), key, by, reason, json.loads(data))
+    """From a row in the order of ``feed``'s columns: also what the feed's raw connections give. Never raises: who
+    cannot read one item hears of no revocation after it."""
+    seq, at, kind, scope, key, by, reason, data, effect = row
+    return FeedItem(seq, at, FeedKind(kind), Scope(scope), key, by, reason, _mapping(data), Effect(effect))
+
+
+def _mapping(text: str) -> Mapping[str, object]:
+    """What a JSON object holds; nothing, where the text is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def trail_values(row: TrailRow) -> Values:

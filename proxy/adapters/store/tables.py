@@ -52,6 +52,8 @@ requests = sa.Table(
     word("grant_id", null=True),
     word("extends", null=True),
     word("source"),
+    word("sealed"),
+    word("mac"),
     word("approvers"),  # out of ``decision``, to find by
     sa.Index("requests_identity", "identity", "id"),
     sa.Index("requests_approvers", "approvers", "id"),
@@ -86,6 +88,7 @@ grants = sa.Table(
     word("revoked_by"),
     word("revoked_reason"),
     word("mac"),
+    word("sealed"),
     sa.Index("grants_identity", "identity", "id"),
     sa.Index("grants_resource", "resource", "id"),
     sa.Index("grants_ends", "ends"),
@@ -151,6 +154,7 @@ nodes = sa.Table(
     word("digest"),
     instant("drains"),
     word("refuses"),
+    word("speaks"),
 )
 
 # One row, locked by every writer before anything else: it gives out the numbers of trail and feed, so that both are
@@ -221,4 +225,13 @@ feed = sa.Table(
     word("by"),
     word("reason"),
     word("data"),
+    word("effect"),
+)
+
+# Which steps made this schema, and which of them a program that does not know them may overlook: see ``migrate``.
+schema_steps = sa.Table(
+    "schema_steps",
+    METADATA,
+    word("revision", key=True),
+    sa.Column("additive", sa.Boolean(), nullable=False),
 )

@@ -103,7 +103,9 @@ async def reload(caller: Admin, services: Given) -> Reloaded:
     """A file with a mistake changes nothing, and the answer (422) names every mistake."""
     done = await services.reload(caller.identity.name)
     services.doorbell.ring()
-    return Reloaded(digest=done.digest, changed=list(done.changed), restart=list(done.restart))
+    return Reloaded(
+        digest=done.digest, changed=list(done.changed), restart=list(done.restart), renewed=list(done.renewed)
+    )
 
 
 @router.post("/v1/keys/rotate", summary="Sign with a new key from now on")

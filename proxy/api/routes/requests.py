@@ -3,12 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AfterValidator
 
 from proxy.access.people import sees_all
 from proxy.api.callers import Given, Known, Source
 from proxy.api.services import Services
 from proxy.api.shapes.access import GrantShown, NeededWord, RequestAsked, RequestMade, RequestShown, Word
-from proxy.api.shapes.values import Paged
+from proxy.api.shapes.values import Paged, known_word
 from proxy.core.access import Request
 from proxy.core.identity import Identity
 from proxy.core.ports import Page
@@ -36,7 +37,7 @@ async def listed(
     services: Given,
     limit: Limit = 50,
     before: Before = "",
-    status: RequestStatus | None = None,
+    status: Annotated[RequestStatus, AfterValidator(known_word)] | None = None,
     resource: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Paged[RequestShown]:
     """One's own and those one may decide; auditors and admins see all. Newest first."""

@@ -112,6 +112,10 @@ class Reloaded(Shape):
     digest: str
     changed: list[str]
     restart: list[str] = Field(default_factory=list)
+    renewed: list[str] = Field(
+        default_factory=list,
+        description="settings that did not change and lead to something new: a certificate, a key, a password",
+    )
 
 
 DRAIN = 1800.0

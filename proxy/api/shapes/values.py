@@ -13,7 +13,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gateway_config.values import duration
+from gateway_config.durations import duration
+from proxy.core.words import StoredWord
+from proxy.policy.words import spoken
 
 T = TypeVar("T")
 
@@ -23,16 +25,38 @@ def iso(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+Asks = TypeVar("Asks", bound=StoredWord)
+
+
+def known_word(word: Asks) -> Asks:
+    """A word that somebody asks by: ValueError for one that this version does not have, which a stored one may
+    be."""
+    if not word.is_known:
+        raise ValueError(f"is none of {', '.join(type(word))}")
+    return word
+
+
 Instant = Annotated[
     float,
     PlainSerializer(iso, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 Seconds = Annotated[float, Field(description="seconds")]
+LONGEST = 366 * 86400.0
+
+
+def asked_duration(value: object) -> float:
+    """Seconds: more than none, and no more than a year."""
+    seconds = duration(value)
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(f"should be more than 0s and at most {spoken(LONGEST)}")
+    return seconds
+
+
 AskedDuration = Annotated[
     float,
-    BeforeValidator(duration, json_schema_input_type=str | float),
-    Field(gt=0, le=366 * 86400, description='"30m", "1h30m", or a number of seconds'),
+    BeforeValidator(asked_duration, json_schema_input_type=str | float),
+    Field(description=f'"30m", "1h30m", or a number of seconds; at most {spoken(LONGEST)}'),
 ]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]

@@ -1,19 +1,19 @@
-"""The configuration file: check it, its schema, and what policy would say."""
+"""The configuration file: check it, its schema, and what policy would say. Commands of the server's install."""
 
-import json as json_module
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_config.loading import load
-from gateway_config.problems import ConfigProblems
-from gateway_config.schema import Config
-from gateway_config.schema import schema as schema_of
 from proxy.cli.commands.options import As, For, Json, Reason, checked_duration, screen_of
+from proxy.cli.documents import json_text
 from proxy.cli.failures import DENIED, Failed
+from proxy.cli.installs import needs
+
+if TYPE_CHECKING:
+    from gateway_config.schema import Config
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
 
@@ -25,6 +25,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is."""
+    needs("server", "config check")
     path = file or config
     loaded(path)
     screen = screen_of(context)
@@ -33,7 +34,10 @@ def check(
 
 def schema(json: Json = False) -> None:
     """The JSON Schema of the configuration, for editors."""
-    sys.stdout.write(json_module.dumps(schema_of(), indent=2) + "\n")
+    needs("server", "config schema")
+    from gateway_config.schema import schema as schema_of
+
+    sys.stdout.write(json_text(schema_of(), indent=2) + "\n")
 
 
 def explain(
@@ -51,7 +55,8 @@ def explain(
     json: Json = False,
 ) -> None:
     """What policy would say to a request, and every rule it looked at. Exit code 3 when it would say no."""
-    from gateway_config.values import duration as seconds
+    needs("server", "config explain")
+    from gateway_config.durations import duration as seconds
     from proxy.adapters.configuration import catalog
     from proxy.core.access import Outcome
     from proxy.core.errors import Unavailable
@@ -76,14 +81,17 @@ def explain(
         raise typer.Exit(DENIED)
 
 
-def loaded(path: Path) -> Config:
+def loaded(path: Path) -> "Config":
     """The configuration, or the command's end with all that is wrong with it."""
+    from gateway_config.loading import load
+    from gateway_config.problems import ConfigProblems
+
     try:
         return load(path, environ=os.environ)
     except ConfigProblems as found:
         fields = [
             {
-                "place": f"{path}:{each.line}" if each.line else str(path),
+                "place": found.place(each),
                 "path": each.path,
                 "line": each.line,
                 "problem": each.message,

@@ -1,7 +1,6 @@
 """Getting in: a token, a client that is already connected, a passfile that stays fresh."""
 
 import asyncio
-import json as json_module
 import os
 import secrets
 import sys
@@ -14,6 +13,7 @@ import typer
 from proxy.cli.client import Api, logged_in, part
 from proxy.cli.commands.certifying import run_ssh
 from proxy.cli.commands.options import As, Json, screen_of
+from proxy.cli.documents import json_text
 from proxy.cli.failures import UNREACHABLE, USAGE, Failed
 from proxy.cli.screen import Screen
 from proxy.cli.tokens import Ticket, ticket
@@ -179,7 +179,7 @@ async def _listen(screen: Screen, api: Api, made: Ticket, way: Way, at: tuple[in
     async with local_port(_relay(api, made, way, secret), port) as number:
         told = {"host": LOCAL, "port": number, "user": made.account, "database": way.database, "password": secret}
         if screen.json:
-            sys.stdout.write(json_module.dumps(told) + "\n")
+            sys.stdout.write(json_text(told) + "\n")
         else:
             screen.facts([*told.items(), ("until", made.ends)])
             screen.note("Ctrl-C closes the port and what uses it")

@@ -1,18 +1,21 @@
 """For operators: run the gateway or the demo, reload, rotate keys."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from proxy.cli.client import logged_in
 from proxy.cli.commands.options import For, Json, checked_duration, screen_of
+from proxy.cli.installs import needs
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration, TOML.")]
 
 
 def serve(config: ConfigFile = Path("gateway.toml")) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads the configuration again."""
+    needs("server", "serve")
     from proxy.app import serve as run
 
     raise typer.Exit(run(config))
@@ -28,6 +31,7 @@ def demo(
     postgres: Annotated[str | None, typer.Option("--postgres", help="The embedded PostgreSQL: 16 or 18.")] = None,
 ) -> None:
     """A whole world on this machine: a database, the gateway before it, and people. Runs until Ctrl-C."""
+    needs("demo", "demo")
     from proxy.cli.demo.command import run
 
     raise typer.Exit(run(dir, port_base, postgres))
@@ -37,10 +41,16 @@ def reload(context: typer.Context, json: Json = False) -> None:
     """Have the gateway read its configuration again."""
     answer = logged_in().post("/v1/config/reload")
     screen = screen_of(context)
-    changed = ", ".join(answer["changed"]) or "nothing"
-    screen.show(answer, lambda: screen.line(f"reloaded; changed: {changed}"))
+    screen.show(answer, lambda: screen.line(_reloaded(answer)))
     if answer["restart"]:
         screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
+
+
+def _reloaded(answer: Mapping[str, Any]) -> str:
+    """``reloaded; changed: …; read anew: …``: the settings, and those that lead to another content than before."""
+    changed, anew = ", ".join(answer["changed"]), ", ".join(answer.get("renewed", ()))
+    said = [f"changed: {changed or 'nothing'}"] if changed or not anew else []
+    return "; ".join(["reloaded", *said, *([f"read anew: {anew}"] if anew else [])])
 
 
 def drain(

@@ -39,7 +39,7 @@ def screen_of(context: typer.Context) -> Screen:
 
 def checked_duration(text: str) -> str:
     """A duration as the API takes it; wrong usage if it is none."""
-    from gateway_config.values import duration
+    from gateway_config.durations import duration
 
     try:
         if duration(text) > 0:

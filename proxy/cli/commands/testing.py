@@ -9,6 +9,7 @@ import typer
 from proxy.cli.commands.configuring import ConfigFile, loaded
 from proxy.cli.commands.options import Json, screen_of
 from proxy.cli.failures import DONE, FAILED, UNREACHABLE, USAGE, Failed
+from proxy.cli.installs import needs
 from proxy.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def test(
     connected to and logged in to with the real credential, by the code that sessions use, at most 5 s each; nothing
     is run there, no host key is learnt. Exit code 1 if any failed, 4 if none could be reached.
     """
+    needs("server", "config test")
     from proxy.adapters.configuration import catalog
     from proxy.app.trial import try_targets
     from proxy.core.errors import Unavailable

@@ -1,12 +1,12 @@
 """``tidegate connect`` for a TCP resource: a local port, or socket, for programs that cannot CONNECT."""
 
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
 
 from proxy.cli.client import Api, tls_context
+from proxy.cli.documents import json_text
 from proxy.cli.failures import UNREACHABLE, USAGE, Failed
 from proxy.cli.screen import Screen
 from proxy.cli.tokens import Ticket, ticket
@@ -33,7 +33,7 @@ def tunnel(screen: Screen, api: Api, made: Ticket, at: int | Path | None) -> Non
 
     def ready(where: str) -> None:
         if screen.json:
-            sys.stdout.write(json.dumps({**_named(at, where), "resource": made.resource}) + "\n")
+            sys.stdout.write(json_text({**_named(at, where), "resource": made.resource}) + "\n")
         else:
             screen.facts([("listening", where), ("resource", made.resource), ("until", made.ends)])
             if not isinstance(at, Path):

@@ -16,7 +16,8 @@ from proxy.protocols.postgres.cancels import Cancellable, Cancels
 from proxy.protocols.postgres.control import Backend, life_of
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
-from proxy.protocols.postgres.upstream import Entry, LoggedIn, NotUnderstood, Targets
+from proxy.protocols.postgres.login_refusal import NotUnderstood
+from proxy.protocols.postgres.upstream import Entry, LoggedIn, Targets
 from proxy.sessions.services import Front, Services
 from proxy.sessions.session import Session
 from proxy.sessions.transport import Stream

@@ -75,7 +75,7 @@ def fatal(error: TidegateError, reference: str = "") -> bytes:
         text, hint = ending(error.code, error.public, error.hint)
     else:
         text, hint = error.public, error.hint
-    detail = _DETAILS.get(error.code, "")
+    detail = getattr(error, "explanation", "") or _DETAILS.get(error.code, "")
     if reference:
         detail = f"{detail} Reference: {reference}".strip()
     return messages.error_response("FATAL", sqlstate(error), text, detail, hint)

@@ -12,7 +12,8 @@ from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.core.trials import Way
 from proxy.protocols.postgres import messages, startup
 from proxy.protocols.postgres.control import Backend, ask, life_of, startup_of
-from proxy.protocols.postgres.upstream import Entry, NoTls, Refused, Targets
+from proxy.protocols.postgres.login_refusal import TurnedAway
+from proxy.protocols.postgres.upstream import Entry, NoTls, Targets
 from proxy.sessions.dialling import Reached
 from proxy.sessions.transport import Stream
 
@@ -80,7 +81,7 @@ class PostgresTrial:
         packet = startup_of(how, way.database) if way.control else _startup(way)
         try:
             logged_in = await self._targets.login(stream, reached, how, packet)
-        except Refused as refused:
+        except TurnedAway as refused:
             if refused.state in LET_IN and not way.control and not _listed(resource, way):
                 return f"it may not open database {way.database}, where it was tried; list its `databases`"
             raise
@@ -107,15 +108,15 @@ class PostgresTrial:
             return str(
                 error
             ), 'switch TLS on there (ssl = on), or set tls_mode = "disable" where the network is safe'
-        if isinstance(error, Refused):
-            return str(error), self._hint(error, resource, way)
+        if isinstance(error, TurnedAway):
+            return f"{error.ours} ({error.detail})", self._hint(error, resource, way)
         if error.code == "tls":
             return str(
                 error
             ), "the target must speak TLS 1.2 or newer, and take the client certificate if there is one"
         return str(error), "see the target's log for why"
 
-    def _hint(self, refused: Refused, resource: Resource, way: Way) -> str:
+    def _hint(self, refused: TurnedAway, resource: Resource, way: Way) -> str:
         hint = STATES.get(refused.state, "see the target's log for why")
         if refused.state == "28000" and not way.control and not _listed(resource, way):
             hint += f"; it was tried in database {way.database}: list its `databases` where that is none of them"

@@ -19,6 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from proxy.core.errors import PeerError, Unreachable
 from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.protocols.postgres import scram
+from proxy.protocols.postgres.login_refusal import turned_away
 from proxy.sessions.dialling import Reached, connect
 from proxy.sessions.transport import Stream
 
@@ -34,21 +35,17 @@ MAX_LOGIN_BYTES = 256 * 1024
 """Of all settings and notices of one log-in: they are kept until the client may be told."""
 SALTED_KEPT = 1024
 
-PROTOCOL_VIOLATION = "08P01"
-
 
 class NoTls(Unreachable):
     """The target does not offer the TLS that its settings ask for."""
 
 
-class Refused(Unreachable):
-    """The target's own refusal, with its SQLSTATE."""
+class _ErrorResponse(Exception):
+    """The target refuses: the message's ``body``."""
 
-    state = ""
-
-
-class NotUnderstood(Refused):
-    """The target breaks on the log-in's own words: poolers do, on a protocol newer than they know."""
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,8 @@ class Targets:
             await stream.send(startup)
             await self._authenticate(stream, entry)
             return await self._settle(LoggedIn(stream, address))
+        except _ErrorResponse as said:
+            raise turned_away(said.body, startup, _private(address, entry)) from None
         except PeerError as error:
             raise Unreachable("the target closed the connection during log-in", detail=str(error)) from None
 
@@ -120,7 +119,7 @@ class Targets:
         for _ in range(8):
             kind, body = await read_message(stream)
             if kind == b"E":
-                raise _refused(body)
+                raise _ErrorResponse(body)
             if kind in (b"N", b"v"):
                 continue
             if kind != b"R" or len(body) < 4:
@@ -187,7 +186,7 @@ class Targets:
                 logged_in.status = body[0]
                 return logged_in
             if kind == b"E":
-                raise _refused(body)
+                raise _ErrorResponse(body)
             if kind == b"K" and not logged_in.key and 8 <= len(body) <= 260:
                 logged_in.pid, logged_in.key = int.from_bytes(body[:4], "big"), body[4:]
             elif kind in (b"S", b"N"):
@@ -268,30 +267,16 @@ def _size(taken: bytearray) -> int:
 async def _sasl(stream: Stream, expected: int) -> bytes:
     kind, body = await read_message(stream)
     if kind == b"E":
-        raise _refused(body)
+        raise _ErrorResponse(body)
     if kind != b"R" or len(body) < 4 or int.from_bytes(body[:4], "big") != expected:
         raise Unreachable("the target broke the protocol during log-in", detail=f"SASL: {kind!r}")
     return body[4:]
 
 
-def _refused(body: bytes) -> Refused:
-    """The server's own refusal: its SQLSTATE is for the client, its text only for the operator."""
-    fields = {part[:1]: part[1:].decode("utf-8", "replace")[:500] for part in body.split(b"\0") if part}
-    state = fields.get(b"C", "")
-    public = {
-        "28P01": "the target does not accept the gateway's credential for this account",
-        "28000": "the target does not let this account in",
-        "3D000": "the target has no such database",
-        "53300": "the target has too many connections",
-        "57P03": "the target is starting up or shutting down",
-        "42704": "the target does not know a setting your client asked for",
-        "22023": "the target refuses a setting your client asked for",
-    }.get(state, "the target refused the log-in")
-    hint = "" if state in ("3D000", "53300", "57P03", "42704", "22023") else "tell the gateway's operator"
-    kind = NotUnderstood if state == PROTOCOL_VIOLATION else Refused
-    refused = kind(public, hint=hint, detail=f"{state}: {fields.get(b'M', '')}")
-    refused.state = state
-    return refused
+def _private(address: Reached, entry: Entry) -> tuple[str, ...]:
+    """What no client may read in a target's words: where it is, and how it is entered."""
+    password = entry.credential.password
+    return (*map(str, address), "" if password is None else password.reveal())
 
 
 def _md5(user: str, password: str, salt: bytes) -> bytes:

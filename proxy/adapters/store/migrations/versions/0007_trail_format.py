@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0005"
+additive = True
 
 Word = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Seq = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
