@@ -23,6 +23,7 @@ def findings(config: Config, called: Callable[[Place], str] = path) -> Iterator[
         yield from _unique((kind,), [each.name for each in getattr(config, kind)], called)
     for index, resource in enumerate(config.resources):
         yield from _unique(("resources", index, "accounts"), [each.name for each in resource.accounts], called)
+    yield from _ids(config, called)
     yield from _memberships(config)
     yield from _collisions(config)
     yield from _store(config)
@@ -36,6 +37,27 @@ def _unique(place: Place, names: Sequence[str], called: Callable[[Place], str]) 
         if name in first:
             yield (*place, index, "name"), f'"{name}" is the name of {called((*place, first[name]))} already'
         first.setdefault(name, index)
+
+
+RESERVED = frozenset({"gateway", "anonymous"})
+"""Who the trail says did what no person did."""
+
+
+def _ids(config: Config, called: Callable[[Place], str]) -> Iterator[Finding]:
+    """Whatever people type, and whatever is stored, must mean one person: no two have the same id, and no id is the
+    name of somebody else."""
+    names = {user.name: index for index, user in enumerate(config.users)}
+    first: dict[str, int] = {}
+    for index, user in enumerate(config.users):
+        wanted, place = user.lasting_id, ("users", index, "id" if user.id else "name")
+        other = first.setdefault(wanted, index)
+        namesake = names.get(wanted, index)
+        if other != index and config.users[other].name != user.name:
+            yield place, f'"{wanted}" is the id of {called(("users", other))} already'
+        elif namesake != index and config.users[namesake].name != user.name:
+            yield place, f'"{wanted}" is the name of {called(("users", namesake))}: an id must mean one person'
+        if wanted in RESERVED:
+            yield place, f'"{wanted}" is what the trail calls what no person did; take another name or `id`'
 
 
 def _memberships(config: Config) -> Iterator[Finding]:

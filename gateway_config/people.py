@@ -14,7 +14,13 @@ PasswordHash = Annotated[str, AfterValidator(check_hash)]
 class User(Section):
     """A person, or a service account."""
 
-    name: Name = setting("The stable name; what policies and the trail say.", "live")
+    name: Name = setting("What people type and read, and policies speak of.", "live")
+    id: Name | None = setting(
+        "What grants, locks, votes and the trail hold of the user; it never changes. Left out, it is the name: who "
+        "renames somebody writes the old name here. Nobody's id is somebody else's name.",
+        "live",
+        None,
+    )
     groups: tuple[Name, ...] = setting("Names of the groups the user belongs to.", "live", ())
     password_hash: PasswordHash | None = setting(
         "Argon2id hash of the password (a literal: it is a hash). Without it the user cannot log in by password.",
@@ -22,7 +28,12 @@ class User(Section):
         None,
         shown=False,
     )
-    display: Line = setting("The name to show to people; the stable name where empty.", "live", "")
+    display: Line = setting("The name to show to people; `name` where empty.", "live", "")
+
+    @property
+    def lasting_id(self) -> str:
+        """The id, also where it is left out."""
+        return self.id or self.name
 
 
 class Group(Section):
@@ -30,8 +41,8 @@ class Group(Section):
 
     name: Name = setting("The group's name; `group:NAME` in policies.", "live")
     roles: tuple[Literal["admin", "auditor"], ...] = setting(
-        "What its members may do besides asking: `admin` (revoke, cut, lock, reload), `auditor` (read the trail "
-        "and all recordings).",
+        "What its members may do besides asking: `admin` (revoke, cut, lock, reload; see who is "
+        "where, what runs, and the trail), `auditor` (see all that; watch and replay everybody's sessions).",
         "live",
         (),
     )

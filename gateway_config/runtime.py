@@ -145,6 +145,12 @@ class Recordings(Section):
         "1GiB",
         per_node=True,
     )
+    admins_read: Flag = setting(
+        "Whether administrators may watch and replay what others did, as auditors may. Without it they see who is "
+        "where and what runs, and the trail, and what is done stays between who did it and the auditors.",
+        "live",
+        False,
+    )
     keep: Duration | None = setting(
         "How long a recording is kept after its session's end; left out: for ever. A node that serves the API "
         "deletes its own, and the trail says so.",
@@ -232,7 +238,11 @@ class Limits(Section):
     pending_requests: Count = setting("Undecided requests of one person.", "live", 20, ge=1)
     sessions_per_grant: Count = setting("Live sessions under one grant; 0: any number.", "live", 0, ge=0)
     max_message: Size = setting(
-        "The longest message of a client that is taken.", "new_sessions", "16MiB", ge=65536, le=1 << 30
+        "The longest message of a client that is taken; a longer statement is refused.",
+        "new_sessions",
+        "16MiB",
+        ge=65536,
+        le=1 << 30,
     )
     max_bind: Size = setting(
         "The longest message with bind values that is taken.", "new_sessions", "256MiB", ge=65536, le=1 << 30

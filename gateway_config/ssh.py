@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, model_validator
 
+from gateway_config.destinations import Destination
 from gateway_config.environment import variables
 from gateway_config.public_keys import public_key
 from gateway_config.references import SecretReference
 from gateway_config.settings import Section, setting
 from gateway_config.targets import AnyResource
-from gateway_config.values import Address, Flag, target_name
+from gateway_config.values import Count, Flag, target_name
 
 
 def user_name(value: str) -> str:
@@ -20,25 +21,8 @@ def user_name(value: str) -> str:
     return target_name(value)
 
 
-def one_host(value: object) -> object:
-    """Text that may be one host and port. What is a pattern is refused with the reason."""
-    if isinstance(value, str) and any(sign in value for sign in "*?"):
-        raise ValueError('should be one "host:port": there are no wildcards, so that all that is open is listed')
-    return value
-
-
-def destination(value: Address) -> Address:
-    """Where a forwarded connection may go: its host in lower case, as it will be compared."""
-    if value.port == 0:
-        raise ValueError("should have a port from 1 to 65535")
-    if value.wildcard:
-        raise ValueError("should have the host to connect to: this one means every interface")
-    return Address(value.host.lower(), value.port)
-
-
 UserName = Annotated[str, AfterValidator(user_name)]
 PublicKey = Annotated[str, AfterValidator(public_key)]
-Destination = Annotated[Address, AfterValidator(destination), BeforeValidator(one_host, json_schema_input_type=str)]
 Variables = Annotated[str, AfterValidator(variables)]
 
 
@@ -69,8 +53,9 @@ class SshAccount(Section):
         ("shell", "exec", "transfer"),
     )
     forward: tuple[Destination, ...] = setting(
-        "Where its sessions may open connections to through the host, each a `host:port` (`ssh -L`, `ssh -W`), "
-        "compared as it is written; empty: nowhere.",
+        "Where its sessions may open connections to through the host (`ssh -L`, `ssh -W`): each a `host:port`, "
+        "`host:first-last`, `host:*` (every port) or `unix:/path` of a socket there; empty: nowhere. Compared as "
+        "it is written: a name is not the address it stands for, and `localhost` neither `127.0.0.1` nor `[::1]`.",
         "new_sessions",
         (),
     )
@@ -122,6 +107,16 @@ class SshResource(AnyResource):
         "its place that first time is believed.",
         "new_sessions",
         False,
+    )
+    max_sessions: Count = setting(
+        "Shells, commands and transfers that run at once over one connection (sshd's `MaxSessions`).",
+        "new_sessions",
+        10,
+        ge=1,
+        le=1000,
+    )
+    max_forwards: Count = setting(
+        "Forwarded connections that are open at once over one connection.", "new_sessions", 256, ge=1, le=4096
     )
     accounts: tuple[SshAccount, ...] = setting("The users people can ask for.", "new_sessions", min_length=1)
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from proxy.core.errors import NotFound, PeerError
 from proxy.core.events import DrainOrdered
+from proxy.core.identity import Who, names
 from proxy.core.ports import Node, Store, Writer
 
 
-async def drain(store: Store, actor: str, name: str, seconds: float) -> tuple[Node, ...]:
+async def drain(store: Store, by: Who, name: str, seconds: float) -> tuple[Node, ...]:
     """Drain the node, or all nodes of the host, called ``name``; "" is the only host there is. What it has then has
     ``seconds`` to end by itself. Said again, it changes the time. ``NotFound``, or ``PeerError`` where "" could be
     several."""
@@ -21,7 +22,7 @@ async def drain(store: Store, actor: str, name: str, seconds: float) -> tuple[No
         drained = tuple(replace(each, drains=until) for each in _named(writer.nodes(), name))
         for node in drained:
             writer.put_node(node)
-            writer.append(DrainOrdered(actor=actor, node=node.id, until=until))
+            writer.append(DrainOrdered(actor=by[0], node=node.id, until=until, names=names(by)))
         return drained
 
     return await store.commit(unit)

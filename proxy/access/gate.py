@@ -10,24 +10,24 @@ grant that is unknown, forbidden, not theirs or tampered with gets that one answ
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from proxy.access.certificates import Certificates
 from proxy.access.limits import AccessLimits
-from proxy.access.refusals import refused, revoked_words
+from proxy.access.refusals import refused
 from proxy.access.seals import Seals
 from proxy.access.sources import source_kind
 from proxy.access.tally import Tally
 from proxy.access.texts import shown
 from proxy.access.tokens import Tokens
+from proxy.access.usability import GrantLocks, Standing, standing_of, usable
 from proxy.core.access import Admission, Claims, Grant, Refusal, UserCertificate, Wish
 from proxy.core.errors import Denied, Unavailable
 from proxy.core.events import AdmissionRefused
 from proxy.core.grounds import WORDS, Ground
-from proxy.core.identity import Account, Catalog, Identity, Resource
+from proxy.core.identity import Catalog, Who, names
 from proxy.core.ports import AdmissionFacts, Clock, Store
-from proxy.core.states import GrantStatus
-from proxy.policy.decide import holds
 from proxy.policy.networks import inside
 
 ANONYMOUS = "anonymous"
@@ -35,13 +35,11 @@ AGAIN = "try again in a few seconds"
 TELL = "tell the gateway's operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a grant stands on in the configuration of now."""
+class Holder(NamedTuple):
+    """Whose token was shown, and of which grant; ``ANONYMOUS`` and "" before its signature has verified."""
 
-    identity: Identity
-    resource: Resource
-    account: Account
+    who: Who
+    grant: str
 
 
 class Gate:
@@ -106,7 +104,7 @@ class Gate:
         ground = self._ground()
         if ground is None:
             return
-        self._refused.count(*refusal_of(ground, wish, claims, ""))
+        self._refused.count(*refusal_of(ground, wish, self._holder(claims), ""))
         hint = TELL if ground is Ground.STORE_OLDER else AGAIN
         raise Unavailable("grants cannot be verified now", hint=hint, detail=WORDS[ground])
 
@@ -117,13 +115,8 @@ class Gate:
         # Where it is used from comes first, so that a thief elsewhere learns nothing more of the grant.
         if not inside(wish.source, grant.networks):
             raise refused(Refusal.WRONG_NETWORK, source=shown(wish.source))
-        check_locks(grant, facts)
-        check_status(grant, facts.now)
-        if not self._seals.usable(grant):
-            raise refused(Refusal.GRANT_NEWER)
-        standing = standing_of(self._catalog(), grant)
-        if standing is None:
-            raise refused(Refusal.BAD_TOKEN, detail="the configuration no longer gives this grant")
+        locks = GrantLocks(facts.identity_lock, facts.resource_lock)
+        standing = usable(self._catalog(), grant, locks, facts.now, self._seals)
         check_wish(wish, grant, standing)
         limit = self._limits().sessions_per_grant
         if limit and facts.live_sessions >= limit:
@@ -189,10 +182,16 @@ class Gate:
         gives nothing, so it need not wait for the store."""
         resource = grant.resource if grant and self._seals.intact(grant) else ""
         try:
-            await self._refused.note(*refusal_of(error.code, wish, claims, resource))
+            await self._refused.note(*refusal_of(error.code, wish, self._holder(claims), resource))
         except Unavailable as away:
             error.detail = f"{error.detail} (not in the trail yet: {away})".strip()
         return error
+
+    def _holder(self, claims: Claims | None) -> Holder:
+        """Return whose token it was, once that is certain."""
+        if claims is None:
+            return Holder((ANONYMOUS, ""), "")
+        return Holder((claims.subject, self._catalog().name_of((claims.subject, ""))), claims.grant)
 
     async def flush(self, now: float) -> None:
         """Write what was counted of refusals whose window closed by ``now`` (monotonic seconds); never raises for a
@@ -200,56 +199,21 @@ class Gate:
         await self._refused.flush(now)
 
 
-def refusal_of(
-    why: str, wish: Wish, claims: Claims | None, resource: str
-) -> tuple[tuple[str, ...], AdmissionRefused]:
+def refusal_of(why: str, wish: Wish, holder: Holder, resource: str) -> tuple[tuple[str, ...], AdmissionRefused]:
     """The event of a refusal, and what it is counted with: the like from the same source, and once a token has
     verified only those of its holder, so that nobody's refusal goes under another's name."""
-    who = (claims.subject, claims.grant) if claims else (ANONYMOUS, "")
     event = AdmissionRefused(
-        actor=who[0],
+        actor=holder.who[0],
         why=why,
         session=wish.session,
-        grant=who[1],
+        grant=holder.grant,
         resource=resource,
         account=shown(wish.account or ""),
         source=shown(wish.source),
         times=1,
+        names=names(holder.who),
     )
-    return (source_kind(wish.source), why, *who), event
-
-
-def check_locks(grant: Grant, facts: AdmissionFacts) -> None:
-    """``Denied`` while the person or the resource is locked."""
-    if facts.identity_lock is not None:
-        raise refused(Refusal.USER_LOCKED, identity=grant.identity)
-    if facts.resource_lock is not None:
-        raise refused(Refusal.RESOURCE_LOCKED, resource=grant.resource)
-
-
-def check_status(grant: Grant, now: float) -> None:
-    """``Denied`` unless the grant is active at ``now``, which is the store's clock."""
-    match grant.status(now):
-        case GrantStatus.SCHEDULED:
-            raise refused(Refusal.GRANT_NOT_STARTED)
-        case GrantStatus.EXPIRED:
-            raise refused(Refusal.GRANT_EXPIRED)
-        case GrantStatus.REVOKED:
-            raise refused(Refusal.GRANT_REVOKED, by=revoked_words(grant))
-        case GrantStatus.ACTIVE:
-            return
-
-
-def standing_of(catalog: Catalog, grant: Grant) -> Standing | None:
-    """Person, resource and account of a grant, if all are there and policy still gives this to them; else None."""
-    identity = catalog.identities.get(grant.identity)
-    resource = catalog.resources.get(grant.resource)
-    account = resource.account(grant.account) if resource else None
-    if identity is None or resource is None or account is None:
-        return None
-    if not holds(catalog.rules, identity, resource, account.name):
-        return None
-    return Standing(identity, resource, account)
+    return (source_kind(wish.source), why, holder.who[0], holder.grant), event
 
 
 def check_wish(wish: Wish, grant: Grant, standing: Standing) -> None:

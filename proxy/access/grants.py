@@ -3,32 +3,24 @@
 Issued by ``judge`` when a request is approved; ended by ``revocations`` or by their own end. Called by the API.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from proxy.access.certificates import Certificates, user_key
-from proxy.access.judge import lock_words
 from proxy.access.paging import every
 from proxy.access.people import current, no_such, sees_grant, viewer
-from proxy.access.refusals import refused, revoked_words
 from proxy.access.requests import Requests
 from proxy.access.seals import Seals
 from proxy.access.ssh_wire import fingerprint
 from proxy.access.tokens import Tokens
-from proxy.core.access import Claims, Grant, Refusal, Request
+from proxy.access.usability import GrantLocks, NoLongerGiven, usable
+from proxy.core.access import Claims, Grant, Request
 from proxy.core.errors import PeerError
 from proxy.core.events import CertificateIssued, TokenIssued
-from proxy.core.identity import Catalog, Identity
+from proxy.core.identity import Catalog, Identity, names
 from proxy.core.ports import Page, Reader, Store, Writer
 from proxy.core.states import GrantStatus
-from proxy.policy.decide import holds
 
 SSH = "ssh"
-
-_REFUSED: Mapping[GrantStatus, Refusal] = {
-    GrantStatus.SCHEDULED: Refusal.GRANT_NOT_STARTED,
-    GrantStatus.EXPIRED: Refusal.GRANT_EXPIRED,
-    GrantStatus.REVOKED: Refusal.GRANT_REVOKED,
-}
 
 
 class Grants:
@@ -64,12 +56,14 @@ class Grants:
         resource: str | None = None,
         live: bool = False,
     ) -> list[Grant]:
-        """Newest first: one's own and those one approved; admins and auditors see all. ``live``: not over yet."""
-        whose = viewer(current(self._catalog(), by))
+        """Newest first: one's own and those one approved; admins and auditors see all. ``live``: not over yet;
+        ``identity``: of somebody by name or id."""
+        catalog = self._catalog()
+        whose, of = viewer(current(catalog, by)), catalog.id_of(identity) if identity else None
 
         def query(reader: Reader) -> list[Grant]:
             at = reader.now() if live else None
-            return reader.grants(page, identity=identity, resource=resource, live_at=at, viewer=whose)
+            return reader.grants(page, identity=of, resource=resource, live_at=at, viewer=whose)
 
         return await self._store.read(query)
 
@@ -80,7 +74,7 @@ class Grants:
         go on. Errors as for ``Requests.make``; ``PeerError`` (conflict) when the grant is over.
         """
         grant = await self.get(id, by)
-        if grant.identity != by.name:
+        if grant.identity != by.id:
             raise PeerError("only its holder extends a grant", code="conflict")
         return await self._requests.make(
             by, grant.resource, grant.account, duration, reason, source, extends=grant.id
@@ -94,15 +88,16 @@ class Grants:
 
     def _token(self, writer: Writer, id: str, person: Identity) -> tuple[str, Claims]:
         grant = self._usable(writer, id, person)
-        text, claims = self._tokens.mint(grant, person.name)
+        text, claims = self._tokens.mint(grant, person.id)
         writer.append(
             TokenIssued(
-                actor=person.name,
+                actor=person.id,
                 jti=claims.jti,
                 grant=grant.id,
                 identity=grant.identity,
                 resource=grant.resource,
                 expires=claims.expires,
+                names=names(person.who),
             )
         )
         return text, claims
@@ -121,10 +116,10 @@ class Grants:
         if resource.protocol != SSH:
             what = f"{resource.name} is a {resource.protocol} resource: certificates are for SSH"
             raise PeerError(what, code="conflict", hint=f"use a token: tidegate token {resource.name}")
-        line, claims = self._certificates.issue(grant, person.name, key)
+        line, claims = self._certificates.issue(grant, person.id, key)
         writer.append(
             CertificateIssued(
-                actor=person.name,
+                actor=person.id,
                 jti=claims.jti,
                 grant=grant.id,
                 identity=grant.identity,
@@ -132,6 +127,7 @@ class Grants:
                 account=grant.account,
                 key=fingerprint(key),
                 expires=claims.expires,
+                names=names(person.who),
             )
         )
         return line, claims
@@ -151,7 +147,7 @@ class Grants:
 
     def _own(self, reader: Reader, resource: str, account: str, person: Identity) -> list[Grant]:
         now = reader.now()
-        grants = every(lambda page: reader.grants(page, identity=person.name, resource=resource, live_at=now))
+        grants = every(lambda page: reader.grants(page, identity=person.id, resource=resource, live_at=now))
         return [
             grant for grant in grants if grant.status(now) is GrantStatus.ACTIVE and account in ("", grant.account)
         ]
@@ -159,29 +155,15 @@ class Grants:
     def _usable(self, reader: Reader, id: str, person: Identity) -> Grant:
         """The grant, if it is this person's, as we sealed it, and the gate would let them in by it."""
         grant = reader.grant(id)
-        if grant is None or grant.identity != person.name or not self._seals.intact(grant):
+        if grant is None or grant.identity != person.id or not self._seals.intact(grant):
             raise no_such("grant")
-        self._check_usable(reader, grant, person)
-        return grant
-
-    def _check_usable(self, reader: Reader, grant: Grant, person: Identity) -> None:
-        why = _REFUSED.get(grant.status(reader.now()))
-        if why is not None:
-            raise refused(why, by=revoked_words(grant))
-        if not self._seals.usable(grant):
-            raise refused(Refusal.GRANT_NEWER)
-        catalog = self._catalog()
-        resource = catalog.resources.get(grant.resource)
-        if resource is None or resource.account(grant.account) is None:
-            raise no_such("grant")
-        if not holds(catalog.rules, person, resource, grant.account):
+        try:
+            usable(self._catalog(), grant, GrantLocks.read(reader, grant), reader.now(), self._seals)
+        except NoLongerGiven:
             raise PeerError(
                 "policy no longer gives what this grant is for", code="conflict", hint="see `tidegate request`"
-            )
-        if lock_words(reader, person, resource):
-            is_person = any(lock.key == person.name for lock in reader.locks())
-            why = Refusal.USER_LOCKED if is_person else Refusal.RESOURCE_LOCKED
-            raise refused(why, identity=person.name, resource=resource.name)
+            ) from None
+        return grant
 
 
 def visible(reader: Reader, id: str, person: Identity) -> Grant:

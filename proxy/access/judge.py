@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from proxy.access.seals import Seals
 from proxy.core.access import Decision, Grant, Outcome, Request
 from proxy.core.events import GrantExtended, GrantIssued, plain
-from proxy.core.feed import FeedKind, Scope
-from proxy.core.identity import Catalog, Identity, Resource
+from proxy.core.feed import FeedKind, Scope, with_names
+from proxy.core.identity import Catalog, Identity, Resource, names
 from proxy.core.ports import Ids, Reader, Writer
 from proxy.core.states import GrantStatus
 from proxy.policy.decide import Ask, decide
@@ -34,7 +34,7 @@ class Judge:
         identity = catalog.identities.get(request.identity)
         resource = catalog.resources.get(request.resource)
         if identity is None:
-            return refusal(f"{request.identity} is not in the configuration")
+            return refusal(f"{catalog.name_of(request.who)} is not in the configuration")
         if resource is None or resource.account(request.account) is None:
             return refusal(f"account {request.account} on {request.resource} is not in the configuration")
         locked = lock_words(reader, identity, resource)
@@ -71,6 +71,7 @@ class Judge:
                 id=self.ids.new("grant"),
                 request=request.id,
                 identity=request.identity,
+                identity_name=self.catalog().name_of(request.who),
                 resource=request.resource,
                 account=request.account,
                 starts=now,
@@ -101,10 +102,12 @@ class Judge:
                 resource=grant.resource,
                 ends=ends,
                 before=before.ends,
+                names=names(request.who),
             )
         )
         # live sessions check it as the gate would
-        told = {"ends": ends, "rule": grant.rule, "mac": grant.mac, "sealed": grant.sealed}
+        sealed = {"ends": ends, "rule": grant.rule, "mac": grant.mac, "sealed": grant.sealed}
+        told = {**sealed, **with_names(request.who)}
         writer.publish(FeedKind.EXTENDED, Scope.GRANT, grant.id, by=request.identity, data=told)
         return grant
 
@@ -130,9 +133,9 @@ def same_terms(grant: Grant, decision: Decision) -> bool:
 
 def lock_words(reader: Reader, identity: Identity, resource: Resource) -> str:
     """Which lock is in the way, for people; "" when none."""
-    wanted = {(Scope.IDENTITY, identity.name), (Scope.RESOURCE, resource.name)}
-    lock = next((each for each in reader.locks() if (each.scope, each.key) in wanted), None)
-    return "" if lock is None else f"{lock.key} is locked"
+    if reader.lock(Scope.IDENTITY, identity.id) is not None:
+        return f"{identity.name} is locked"
+    return f"{resource.name} is locked" if reader.lock(Scope.RESOURCE, resource.name) is not None else ""
 
 
 def refusal(reason: str) -> Decision:
@@ -152,4 +155,5 @@ def issued(grant: Grant) -> GrantIssued:
         ends=grant.ends,
         networks=grant.networks,
         rule=grant.rule,
+        names=names(grant.who),
     )

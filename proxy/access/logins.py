@@ -17,7 +17,7 @@ from proxy.access.compact import Malformed, Parts, split
 from proxy.core.errors import Denied, Unavailable
 from proxy.core.events import LoggedIn, LoggedOut
 from proxy.core.feed import Scope
-from proxy.core.identity import Catalog, Identity
+from proxy.core.identity import Catalog, Identity, names
 from proxy.core.ports import Clock, Ids, Reader, Store, TokenKeys, Writer
 
 KIND = "login+jwt"
@@ -72,16 +72,17 @@ class Logins:
         self._life = life
 
     async def open(self, name: str, source: str) -> Login:
-        """Log in ``name``, whose password was right, from the IP address ``source``. Told to the trail first."""
+        """Log in ``name``, whose password was right, from the IP address ``source``. Told to the trail first. The
+        log-in is of that person's id: it stays theirs under another name, and is nobody's who takes their name."""
 
         def unit(writer: Writer) -> Identity:
-            identity = self._identity(writer, name)
-            writer.append(LoggedIn(actor=name, source=source))
+            identity = self._usable(writer, self._catalog().named(name), name)
+            writer.append(LoggedIn(actor=identity.id, source=source, names=names(identity.who)))
             return identity
 
         identity = await self._store.commit(unit)
         now = self._clock.now()
-        return Login(identity, self._sign(name, now), now + self._life)
+        return Login(identity, self._sign(identity.id, now), now + self._life)
 
     async def verify(self, token: str) -> Caller:
         """Who presents ``token`` now."""
@@ -91,35 +92,35 @@ class Logins:
         def query(reader: Reader) -> Identity:
             if reader.token_revoked(jti):
                 raise _unauthenticated("logged out")
-            return self._identity(reader, claims["sub"])
+            return self._usable(reader, self._catalog().identities.get(claims["sub"]), claims["sub"])
 
         return Caller(await self._store.read(query), jti, expires)
 
     async def close(self, caller: Caller, source: str) -> None:
         """Log out: this token is refused from now on, here and on every node."""
-        name = caller.identity.name
+        person = caller.identity
 
         def unit(writer: Writer) -> None:
-            writer.revoke_token(caller.jti, caller.expires, name, "logged out")
-            writer.append(LoggedOut(actor=name, source=source))
+            writer.revoke_token(caller.jti, caller.expires, person.id, "logged out")
+            writer.append(LoggedOut(actor=person.id, source=source, names=names(person.who)))
 
         await self._store.commit(unit)
 
-    def _identity(self, reader: Reader, name: str) -> Identity:
-        """The person, if still in the catalog and not locked: the same answer otherwise."""
-        identity = self._catalog().identities.get(name)
-        if identity is None or reader.lock(Scope.IDENTITY, name) is not None:
-            raise _unauthenticated(f"{name!r} is unknown or locked")
+    @staticmethod
+    def _usable(reader: Reader, identity: Identity | None, word: str) -> Identity:
+        """The person, if in the catalog and not locked: the same answer otherwise. ``word`` is what named them."""
+        if identity is None or reader.lock(Scope.IDENTITY, identity.id) is not None:
+            raise _unauthenticated(f"{word!r} is unknown or locked")
         return identity
 
-    def _sign(self, name: str, now: float) -> str:
+    def _sign(self, subject: str, now: float) -> str:
         kid, key = self._keys.current()
         if not isinstance(key, Ed25519PrivateKey):
             raise Unavailable("log-ins cannot be signed now", detail="the current key is no Ed25519 key")
         claims = {
             "iss": self._issuer,
             "aud": AUDIENCE,
-            "sub": name,
+            "sub": subject,
             "jti": self._ids.new("login"),
             "iat": int(now),
             "nbf": int(now),

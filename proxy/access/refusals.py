@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from proxy.core.access import Grant, Refusal
 from proxy.core.errors import Denied
+from proxy.core.identity import Catalog
 
 _FRESH = "get a fresh one with `tidegate token RESOURCE`"
 _AGAIN = "ask again with `tidegate request RESOURCE`"
@@ -55,8 +56,9 @@ def refused(why: Refusal, *, detail: str = "", **details: object) -> Denied:
     return Denied(public.format(**details), hint=hint.format(**details), detail=detail, code=why)
 
 
-def revoked_words(grant: Grant) -> str:
-    """ " by dave: laptop stolen", for the end of a sentence; "" when it is not revoked."""
+def revoked_words(grant: Grant, catalog: Catalog) -> str:
+    """Return " by dave: laptop stolen", for the end of a sentence; "" when it is not revoked."""
     if grant.revoked is None or not grant.revoked_by:
         return ""
-    return f" by {grant.revoked_by}" + (f": {grant.revoked_reason}" if grant.revoked_reason else "")
+    by = catalog.name_of(grant.revoker)
+    return f" by {by}" + (f": {grant.revoked_reason}" if grant.revoked_reason else "")

@@ -28,12 +28,15 @@ from proxy.core.events import (
     RequestMade,
     RequestWithdrawn,
 )
-from proxy.core.identity import Catalog, Identity
+from proxy.core.identity import Catalog, Identity, Who, names
 from proxy.core.ports import Clock, Ids, Page, Reader, Store, Writer
 from proxy.core.states import REQUEST_TRANSITIONS, RequestStatus, step
 from proxy.policy.decide import reachable
 
 DURATION_LONGEST = 366 * 86_400.0
+
+_POLICY: Who = (GATEWAY, GATEWAY)
+"""Who decides what policy decides by itself."""
 
 _AT_ONCE: Mapping[Outcome, RequestStatus] = {
     Outcome.ALLOW: RequestStatus.APPROVED,
@@ -110,7 +113,8 @@ class Requests:
         now = writer.now()
         asked = Request(
             id=self._ids.new("request"),
-            identity=person.name,
+            identity=person.id,
+            identity_name=person.name,
             groups=person.groups,
             resource=wanted.resource,
             account=wanted.account,
@@ -126,11 +130,11 @@ class Requests:
         decision = self._judge.judge(writer, asked)
         writer.append(made(asked))
         asked = self._seals.seal(replace(asked, decision=decision))
-        return self._decided(writer, asked, asked, _AT_ONCE[decision.outcome], GATEWAY)
+        return self._decided(writer, asked, asked, _AT_ONCE[decision.outcome], _POLICY)
 
     def _check_extends(self, writer: Writer, person: Identity, wanted: Wanted) -> None:
         grant = writer.grant(wanted.extends or "")
-        if grant is None or grant.identity != person.name or not self._seals.intact(grant):
+        if grant is None or grant.identity != person.id or not self._seals.intact(grant):
             raise no_such("grant")
         if (grant.resource, grant.account) != (wanted.resource, wanted.account):
             raise no_such("grant")
@@ -143,7 +147,7 @@ class Requests:
 
     def _check_pending(self, writer: Writer, person: Identity) -> None:
         most = self._limits().pending_per_identity
-        pending = writer.requests(Page(most), identity=person.name, status=RequestStatus.PENDING)
+        pending = writer.requests(Page(most), identity=person.id, status=RequestStatus.PENDING)
         if len(pending) >= most:
             raise PeerError(
                 f"you have {most} undecided requests already", code="conflict", hint="withdraw one, or wait"
@@ -159,15 +163,16 @@ class Requests:
     async def _note_unreachable(self, person: Identity, wanted: Wanted) -> None:
         """Into the trail, but counted when it is many: whoever tries names fills no disk."""
         event = RequestDecided(
-            actor=person.name,
+            actor=person.id,
             request="",
-            identity=person.name,
+            identity=person.id,
             resource=shown(wanted.resource),
             status=RequestStatus.DENIED,
             decision=refusal(f"no such resource or account, or not for {person.name}: {shown(wanted.account)}"),
             reason=wanted.reason,
+            names=names(person.who),
         )
-        await self._unreachable.note((person.name,), event)
+        await self._unreachable.note((person.id,), event)
 
     async def flush(self, now: float) -> None:
         """Write what was counted of windows closed by ``now`` (monotonic seconds); call it about every second."""
@@ -192,20 +197,20 @@ class Requests:
         voter(writer, request, person, decision)
         if approved_by(request, person):
             raise PeerError("you have approved it already", code="conflict", hint="it waits for others")
-        request = self._with_word(writer, request, person, Approval(person.name, True, writer.now(), reason))
+        request = self._with_word(writer, request, person, approved=True, reason=reason)
         if decision.outcome is Outcome.DENY:
             request = replace(request, decision=decision)
-            return self._decided(writer, before, request, RequestStatus.DENIED, GATEWAY, reason)
+            return self._decided(writer, before, request, RequestStatus.DENIED, _POLICY, reason)
         request = replace(request, decision=decision)
         enough = self._yeses(request, decision) >= decision.approvals
         status = RequestStatus.APPROVED if enough else RequestStatus.PENDING
-        return self._decided(writer, before, request, status, person.name, reason)
+        return self._decided(writer, before, request, status, person.who, reason)
 
     def _yeses(self, request: Request, decision: Decision) -> int:
         """How many different people said yes who may say so by the configuration of now."""
         known = self._catalog().identities
-        names = {each.by for each in request.approvals if each.approved} - {request.identity}
-        return sum(name in known and decision.approvers in known[name].groups for name in names)
+        voters = {each.by for each in request.approvals if each.approved} - {request.identity}
+        return sum(each in known and decision.approvers in known[each].groups for each in voters)
 
     async def deny(self, id: str, by: Identity, reason: str) -> Request:
         """One approver's no ends it. Errors as for ``approve``; admins may say no, since that gives nothing."""
@@ -216,8 +221,8 @@ class Requests:
     def _denied(self, writer: Writer, id: str, person: Identity, reason: str) -> Request:
         before = request = self._open(writer, id, person, RequestStatus.DENIED)
         voter(writer, request, person, request.decision, admins_too=True)
-        request = self._with_word(writer, request, person, Approval(person.name, False, writer.now(), reason))
-        return self._decided(writer, before, request, RequestStatus.DENIED, person.name, reason)
+        request = self._with_word(writer, request, person, approved=False, reason=reason)
+        return self._decided(writer, before, request, RequestStatus.DENIED, person.who, reason)
 
     async def withdraw(self, id: str, by: Identity) -> Request:
         """The requester takes it back. ``NotFound`` for anybody else's."""
@@ -225,11 +230,13 @@ class Requests:
 
     def _withdrawn(self, writer: Writer, id: str, by: Identity) -> Request:
         request = writer.request(id)
-        if request is None or request.identity != by.name:
+        if request is None or request.identity != by.id:
             raise no_such("request")
         status = step(REQUEST_TRANSITIONS, request.status, RequestStatus.WITHDRAWN)
         request = self._kept(writer, request, replace(request, status=status, decided=writer.now()))
-        writer.append(RequestWithdrawn(by.name, request=id, identity=by.name, resource=request.resource))
+        writer.append(
+            RequestWithdrawn(by.id, request=id, identity=by.id, resource=request.resource, names=names(by.who))
+        )
         return request
 
     async def expire_due(self) -> list[Request]:
@@ -246,7 +253,13 @@ class Requests:
             request = self._kept(writer, before, replace(before, status=status, decided=now))
             due.append(request)
             writer.append(
-                RequestExpired(GATEWAY, request=request.id, identity=request.identity, resource=request.resource)
+                RequestExpired(
+                    GATEWAY,
+                    request=request.id,
+                    identity=request.identity,
+                    resource=request.resource,
+                    names=names(request.who),
+                )
             )
         return due
 
@@ -312,15 +325,19 @@ class Requests:
             return False
         return self._judge.judge(reader, request).approvers in person.groups
 
-    def _with_word(self, writer: Writer, request: Request, person: Identity, word: Approval) -> Request:
+    def _with_word(
+        self, writer: Writer, request: Request, person: Identity, *, approved: bool, reason: str
+    ) -> Request:
+        word = Approval(person.id, approved, writer.now(), reason, by_name=person.name)
         writer.append(
             RequestApproved(
-                actor=person.name,
+                actor=person.id,
                 request=request.id,
                 identity=request.identity,
                 resource=request.resource,
                 approved=word.approved,
                 reason=word.reason,
+                names=names(person.who, request.who),
             )
         )
         return replace(request, approvals=(*request.approvals, word))
@@ -331,7 +348,7 @@ class Requests:
         before: Request,
         request: Request,
         status: RequestStatus,
-        actor: str,
+        by: Who,
         reason: str = "",
     ) -> Request:
         """Keep the request, which was ``before``, in its new status, tell the trail, and carry out a yes."""
@@ -340,13 +357,14 @@ class Requests:
         request = replace(request, status=step(REQUEST_TRANSITIONS, request.status, status), decided=writer.now())
         writer.append(
             RequestDecided(
-                actor=actor,
+                actor=by[0],
                 request=request.id,
                 identity=request.identity,
                 resource=request.resource,
                 status=status,
                 decision=request.decision,
                 reason=reason,
+                names=names(by, request.who),
             )
         )
         if status is RequestStatus.APPROVED:
@@ -379,6 +397,7 @@ def made(request: Request) -> RequestMade:
         duration=request.duration,
         reason=request.reason,
         extends=request.extends or "",
+        names=names(request.who),
     )
 
 

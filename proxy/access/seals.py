@@ -20,7 +20,8 @@ has a code that fits nothing. Pure over ``core.ports.Seal``; called by what deci
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from proxy.core.access import Grant
@@ -99,15 +100,19 @@ class Seals:
             if not row.sealed:
                 return isinstance(row, Grant) and self._intact_as_before(row)
             text = self._text(row)
-            return text is not None and all(equal(row, each, text) for each in sealed_fields(row))
-        except (ValueError, TypeError, KeyError, RecursionError):
+            if text is None:
+                return False
+            columns = columns_of(row)
+            said = {name: value for name, value in text.fields.items() if name in columns}
+            return same(columns, {**initial(type(row)), **said})
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return False
 
     def newer(self, row: Sealable) -> bool:
         """Return whether an intact row says something that this version does not know: it can be used, or ended,
         but not decided, extended or widened."""
         text = self._text(row)
-        values = (getattr(row, each.name) for each in sealed_fields(row))
+        values = (getattr(row, name) for name in initial(type(row)))
         return (text is not None and bool(unknown(row, text) | strange(row, text))) or any(map(has_newer, values))
 
     def usable(self, row: Sealable) -> bool:
@@ -122,12 +127,12 @@ class Seals:
         found = json.loads(row.sealed)
         return SealedText(found["fields"], frozenset(found["must"]))
 
-    def _intact_as_before(self, grant: Grant) -> bool:
-        later = (each for each in sealed_fields(grant) if each.name not in GRANT_1)
-        if any(encoded(grant, each) != initial(each) for each in later):
+    def _intact_as_before(self, grant: Sealable) -> bool:
+        columns, first = columns_of(grant), initial(type(grant))
+        later = first.keys() - set(GRANT_1)
+        if not same({name: columns[name] for name in later}, {name: first[name] for name in later}):
             return False
-        text = _encode({name: even(plain(getattr(grant, name))) for name in GRANT_1})
-        return self._seal.fits("grant 1", text, grant.mac)
+        return self._seal.fits("grant 1", _encode({name: columns[name] for name in GRANT_1}), grant.mac)
 
 
 def domain(row: Sealable) -> str:
@@ -137,35 +142,36 @@ def domain(row: Sealable) -> str:
 
 def text_of(row: Sealable, newer: Mapping[str, Any], must: frozenset[str]) -> str:
     """Return the text of a row; ``newer`` and ``must`` are what a later version said besides."""
-    said = {}
-    for each in sealed_fields(row):
-        value = even(plain(getattr(row, each.name)))
-        if _encode(value) != initial(each):
-            said[each.name] = value
-            must |= {each.name} if each.metadata.get("must") else frozenset()
-    return _encode({"fields": {**newer, **said}, "must": sorted(must)})
+    first = initial(type(row))
+    said = {
+        name: value
+        for name, value in columns_of(row).items()
+        if not (value == first[name] and same({name: value}, {name: first[name]}))
+    }
+    needed = {each.name for each in fields(row) if each.metadata.get("must") and each.name in said}
+    return _encode({"fields": {**newer, **said}, "must": sorted(must | needed)})
 
 
-def sealed_fields(row: Sealable) -> "list[Field[Any]]":
-    """Return the fields that a seal is over: all but the seal."""
-    return [each for each in fields(row) if each.name not in SEAL]
+def columns_of(row: Sealable) -> dict[str, Any]:
+    """Return what a seal is over, by name, in the form it has in texts."""
+    return {name: even(plain(getattr(row, name))) for name in initial(type(row))}
 
 
-def equal(row: Sealable, field: "Field[Any]", text: SealedText) -> bool:
-    """Return whether a column says what the text says; as JSON, where 1 and true are two things."""
-    said = _encode(text.fields[field.name]) if field.name in text.fields else initial(field)
-    return encoded(row, field) == said
+@cache
+def initial(kind: type[Sealable]) -> Mapping[str, Any]:
+    """Return the defaults of what a seal is over, in the same form; ``MISSING``, which no JSON holds, where a field
+    has none. Once a version is out a default never changes: texts leave it out."""
+    values = {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(kind)
+        if each.name not in SEAL
+    }
+    return {name: even(plain(value)) for name, value in values.items()}
 
 
-def encoded(row: Sealable, field: "Field[Any]") -> str:
-    """Return a column in the one form it has in texts."""
-    return _encode(even(plain(getattr(row, field.name))))
-
-
-def initial(field: "Field[Any]") -> str:
-    """Return a field's default in that form; "", which no value is, where it has none."""
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    return "" if value is MISSING else _encode(even(plain(value)))
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two are the same JSON, where 1 and true are two things."""
+    return _encode(one) == _encode(other)
 
 
 def unknown(row: Sealable, text: SealedText) -> frozenset[str]:

@@ -16,9 +16,9 @@ def voter(
     reader: Reader, request: Request, person: Identity, decision: Decision, *, admins_too: bool = False
 ) -> None:
     """``Denied`` unless ``person`` may decide ``request`` under ``decision`` (the one of now)."""
-    if person.name == request.identity:
+    if person.id == request.identity:
         raise Denied("nobody decides their own request", hint="ask somebody else, or withdraw it")
-    if any(lock.scope is Scope.IDENTITY and lock.key == person.name for lock in reader.locks()):
+    if reader.lock(Scope.IDENTITY, person.id) is not None:
         raise Denied("you are locked", hint="ask an administrator of Tidegate")
     group = decision.approvers or request.decision.approvers
     if (not group or group not in person.groups) and not (admins_too and is_admin(person)):
@@ -27,4 +27,4 @@ def voter(
 
 def approved_by(request: Request, person: Identity) -> bool:
     """Whether ``person`` said yes already."""
-    return any(each.by == person.name and each.approved for each in request.approvals)
+    return any(each.by == person.id and each.approved for each in request.approvals)

@@ -7,6 +7,7 @@ start and on every reload.
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway_config.destinations import Destination
 from gateway_config.policies import Approval, Policy
 from gateway_config.postgres import Control, Login, PostgresResource
 from gateway_config.references import SecretReference, Unresolved, resolve
@@ -17,6 +18,7 @@ from proxy.core.access import Outcome
 from proxy.core.errors import Unavailable
 from proxy.core.identity import Account, Catalog, Identity, Resource, Role
 from proxy.core.targets import (
+    HostPorts,
     PostgresControl,
     PostgresCredential,
     PostgresTarget,
@@ -26,6 +28,7 @@ from proxy.core.targets import (
     SshLogin,
     SshTarget,
     TcpTarget,
+    UnixSocket,
 )
 from proxy.policy.rules import Rule
 
@@ -40,6 +43,7 @@ def catalog(config: Config) -> Catalog:
         resources={each.name: _resource(config, each) for each in config.resources},
         rules=tuple(rule(each) for each in config.policies),
         digest=digest(config),
+        admins_read=config.recordings.admins_read,
     )
 
 
@@ -61,8 +65,9 @@ def heads_token(config: Config) -> Secret | None:
 def _identities(config: Config) -> Mapping[str, Identity]:
     roles = {group.name: group.roles for group in config.groups}
     return {
-        user.name: Identity(
+        user.lasting_id: Identity(
             name=user.name,
+            id=user.lasting_id,
             groups=frozenset(user.groups),
             roles=frozenset(Role(role) for group in user.groups for role in roles.get(group, ())),
             display=user.display,
@@ -97,7 +102,13 @@ def _target(config: Config, resource: ConfiguredResource) -> PostgresTarget | Ss
     if isinstance(resource, PostgresResource):
         return _postgres_target(config, resource)
     if isinstance(resource, SshResource):
-        return SshTarget(resource.host_keys, resource.host_authorities, resource.trust_first_use)
+        return SshTarget(
+            resource.host_keys,
+            resource.host_authorities,
+            resource.trust_first_use,
+            resource.max_sessions,
+            resource.max_forwards,
+        )
     return TcpTarget()
 
 
@@ -113,11 +124,15 @@ def _ssh_login(config: Config, account: SshAccount) -> SshLogin:
             shell="shell" in account.allow,
             exec="exec" in account.allow,
             transfer="transfer" in account.allow,
-            forward=tuple((each.host, each.port) for each in account.forward),
+            forward=tuple(_forwarded(each) for each in account.forward),
             environment=account.environment,
         ),
         forced_command=account.forced_command,
     )
+
+
+def _forwarded(to: Destination) -> HostPorts | UnixSocket:
+    return UnixSocket(to.path) if to.path else HostPorts(to.host, to.first, to.last)
 
 
 def _postgres_target(config: Config, resource: PostgresResource) -> PostgresTarget:

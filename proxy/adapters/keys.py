@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -203,7 +204,7 @@ class FileTokenKeys:
             new = self._make(signs)
             kept = [retired(key, signs if distrust else signs + self._longest()) for key in keys]
             rows = [key for key in kept if key.believed is None or now < key.believed]
-            self._folder.write(self.INDEX, as_json([*rows, new]))
+            self._put([*rows, new])
         self._before = (new.kid, list(keys))
         return new.kid
 
@@ -221,9 +222,13 @@ class FileTokenKeys:
         with self._folder.locked():
             if self._before[0] != kid or self._rows()[-1].kid != kid:
                 return
-            self._folder.write(self.INDEX, as_json(self._before[1]))
+            self._put(self._before[1])
             (self._folder.path / f"{kid}.pem").unlink(missing_ok=True)
         self.reload()
+
+    def _put(self, keys: list[TokenKey]) -> None:
+        """Write the index anew; what a later version says in it besides the keys stays."""
+        self._folder.write(self.INDEX, as_json(keys, json.loads(self._folder.read(self.INDEX) or b"{}")))
 
     def _rows(self) -> tuple[TokenKey, ...]:
         """What the index says now."""
@@ -258,8 +263,8 @@ def retired(key: TokenKey, believed: float) -> TokenKey:
     return replace(key, believed=believed if key.believed is None else min(key.believed, believed))
 
 
-def as_json(keys: list[TokenKey]) -> bytes:
-    return json.dumps({"keys": [plain(key) for key in keys]}, indent=1).encode()
+def as_json(keys: list[TokenKey], before: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    return json.dumps({**before, "keys": [plain(key) for key in keys]}, indent=1).encode()
 
 
 def index(data: bytes | None, path: Path) -> tuple[TokenKey, ...]:

@@ -1,9 +1,10 @@
 """Who calls: the dependencies of the routes. Every route names the one it needs, so its guard is in its signature.
 
-``Known`` is anybody logged in; ``Admin`` and ``ReadsAll`` are refused (403) without the role. What a caller may see
-of one thing is ``access.people``'s to say, and there the answer is 404 for unknown and forbidden alike.
-"""
+``Known`` is anybody logged in; ``Admin``, ``ReadsTrail`` and ``ReadsFigures`` are refused (403) without that right
+of ``access.rights``. What a caller may see of one thing is ``access.people``'s to say, and there the answer is 404
+for unknown and forbidden alike."""
 
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -11,9 +12,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from proxy.access.logins import Caller
-from proxy.access.people import must_be_admin, sees_all
+from proxy.access.rights import Right, must
 from proxy.api.services import Services
-from proxy.core.errors import Denied
 
 bearer = HTTPBearer(
     scheme_name="login",
@@ -40,26 +40,26 @@ async def known(services: Given, shown: Bearer) -> Caller:
 Known = Annotated[Caller, Depends(known)]
 
 
-async def admin(caller: Known) -> Caller:
-    must_be_admin(caller.identity)
-    return caller
+def holding(right: Right) -> Callable[[Caller], Awaitable[Caller]]:
+    """Return the dependency that lets in who holds ``right``."""
 
+    async def holder(caller: Known) -> Caller:
+        must(caller.identity, right)
+        return caller
 
-async def reads_all(caller: Known) -> Caller:
-    if not sees_all(caller.identity):
-        raise Denied("only auditors and administrators may read that")
-    return caller
+    return holder
 
 
 async def scraper(request: Request, services: Given, shown: Bearer) -> None:
-    """Loopback, or a caller who reads all. What a proxy on this machine passes on is not loopback's own."""
+    """Loopback, or a caller who reads figures. What a proxy on this machine passes on is not loopback's own."""
     passed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
     if passed_on or not is_loopback(source_of(request)):
-        await reads_all(await known(services, shown))
+        must((await known(services, shown)).identity, Right.FIGURES)
 
 
-Admin = Annotated[Caller, Depends(admin)]
-ReadsAll = Annotated[Caller, Depends(reads_all)]
+Admin = Annotated[Caller, Depends(holding(Right.ADMINISTER))]
+ReadsTrail = Annotated[Caller, Depends(holding(Right.TRAIL))]
+ReadsFigures = Annotated[Caller, Depends(holding(Right.FIGURES))]
 Scraper = Annotated[None, Depends(scraper)]
 
 

@@ -5,15 +5,17 @@ their own receipts; nodes say how far they have read. Called by the routes of gr
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from proxy.access.people import no_such, sees_all
+from proxy.access.people import no_such, sees_running
 from proxy.access.revocations import Impact, Revocation, Target
+from proxy.access.rights import Right, may
 from proxy.api.recordings import running
 from proxy.api.services import Services
 from proxy.api.shapes.access import CutShown, GrantShown, RevocationMade, RevocationShown, TouchedSession
 from proxy.core.access import Grant
 from proxy.core.feed import FeedItem, Scope
-from proxy.core.identity import Identity
+from proxy.core.identity import Catalog, Identity
 from proxy.core.ports import Node, Page, Reader
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
@@ -25,33 +27,36 @@ LOOKED_AT_FOR_STATEMENTS = 50
 SKEW_MOST = 5.0
 
 
-async def made(services: Services, target: Target, revocation: Revocation) -> RevocationMade:
-    """A revocation that was ordered."""
+async def made(services: Services, target: Target, revocation: Revocation, by: Identity) -> RevocationMade:
+    """A revocation that was ordered, as ``by`` may see it."""
+    catalog = services.catalog()
 
     def query(reader: Reader) -> tuple[list[GrantShown], list[Node]]:
         grants = [reader.grant(each) for each in revocation.grants[:SHOWN_MOST]]
-        return _grants(reader, [each for each in grants if each]), fresh(services, reader)
+        return _grants(reader, [each for each in grants if each], catalog), fresh(services, reader)
 
     grants, nodes = await services.store.read(query)
-    sessions = await touched(services, revocation.sessions, revocation.at)
-    return _shown(target, grants, sessions, nodes, revocation.seq)
+    sessions = await touched(services, revocation.sessions, by, revocation.at)
+    return _shown(catalog, target, grants, sessions, nodes, revocation.seq)
 
 
-async def previewed(services: Services, target: Target, impact: Impact) -> RevocationMade:
-    """What a revocation would end."""
+async def previewed(services: Services, target: Target, impact: Impact, by: Identity) -> RevocationMade:
+    """What a revocation would end, as ``by`` may see it."""
+    catalog = services.catalog()
     grants, nodes = await services.store.read(
-        lambda reader: (_grants(reader, impact.grants), fresh(services, reader))
+        lambda reader: (_grants(reader, impact.grants, catalog), fresh(services, reader))
     )
-    sessions = await touched(services, impact.sessions)
-    return _shown(target, grants, sessions, nodes, None)
+    sessions = await touched(services, impact.sessions, by)
+    return _shown(catalog, target, grants, sessions, nodes, None)
 
 
-def _grants(reader: Reader, grants: Iterable[Grant]) -> list[GrantShown]:
+def _grants(reader: Reader, grants: Iterable[Grant], catalog: Catalog) -> list[GrantShown]:
     now = reader.now()
-    return [GrantShown.of(each, now) for each in grants]
+    return [GrantShown.of(each, now, catalog) for each in grants]
 
 
 def _shown(
+    catalog: Catalog,
     target: Target,
     grants: list[GrantShown],
     sessions: list[TouchedSession],
@@ -61,7 +66,7 @@ def _shown(
     return RevocationMade(
         dry_run=seq is None,
         scope=target.scope.value,
-        key=target.key,
+        key=_called(catalog, target.scope, target.key),
         seq=seq,
         grants=grants,
         sessions=sessions,
@@ -69,15 +74,29 @@ def _shown(
     )
 
 
+def _called(catalog: Catalog, scope: Scope, key: str, name: str = "") -> str:
+    """Return what to call what was ended: of a person, whose name or id ``key`` is, the name of now, or
+    ``name``."""
+    return catalog.name_of((catalog.id_of(key), name)) if scope is Scope.IDENTITY else key
+
+
 async def touched(
-    services: Services, sessions: Sequence[SessionRecord], at: float | None = None
+    services: Services, sessions: Sequence[SessionRecord], by: Identity, at: float | None = None
 ) -> list[TouchedSession]:
-    """The sessions with what the first of them run now, or ran ``at`` the instant that ended them."""
-    shown = []
+    """The sessions with what the first of them run now, or ran ``at`` the instant that ended them, where ``by`` may
+    read that: who ends what they approved is told which sessions end, and no text."""
+    shown, made = [], ("statement", "identity", "identity_id")
     for index, each in enumerate(sessions[:SHOWN_MOST]):
-        found = await running(services, each, at) if index < LOOKED_AT_FOR_STATEMENTS else None
-        facts = {name: getattr(each, name) for name in TouchedSession.model_fields if name != "statement"}
-        shown.append(TouchedSession(**facts, statement=found.text if found else None))
+        looks = index < LOOKED_AT_FOR_STATEMENTS and sees_running(by, each)
+        found = await running(services, each, at) if looks else None
+        shown.append(
+            TouchedSession(
+                **{name: getattr(each, name) for name in TouchedSession.model_fields if name not in made},
+                identity=services.catalog().name_of(each.who),
+                identity_id=each.identity,
+                statement=found.text if found else None,
+            )
+        )
     return shown
 
 
@@ -87,20 +106,21 @@ async def progress(services: Services, seq: int, by: Identity) -> RevocationShow
 
     def query(reader: Reader) -> tuple[FeedItem, list[SessionRecord], list[Node]]:
         item = next((each for each in reader.feed_after(seq - 1, 1) if each.seq == seq), None)
-        if item is None or not item.ends or not (item.by == by.name or sees_all(by)):
+        if item is None or not item.ends or not (item.by == by.id or may(by, Right.TRAIL)):
             raise no_such("revocation")
         return item, named_sessions(reader, item), fresh(services, reader)
 
     item, sessions, nodes = await services.store.read(query)
-    shown = [cut_shown(each) for each in sessions]
+    catalog = services.catalog()
+    shown = [cut_shown(each, catalog) for each in sessions]
     waiting = [each.id for each in nodes if each.feed_seen < seq]
     live = [each for each in shown if each.status == SessionStatus.LIVE]
     return RevocationShown(
         seq=seq,
         at=item.at,
         scope=item.scope.value,
-        key=item.key,
-        by=item.by,
+        key=_called(catalog, item.scope, item.key, item.name_of(item.key)),
+        by=catalog.name_of((item.by, item.name_of(item.by))),
         reason=item.reason,
         ended=[each for each in shown if each.status == SessionStatus.ENDED],
         live=live,
@@ -116,7 +136,7 @@ def named_sessions(reader: Reader, item: FeedItem) -> list[SessionRecord]:
         return [found] if found else []
     if item.scope is Scope.TOKEN:
         return []  # the nodes alone know whose sessions it let in
-    filters = {
+    filters: Any = {
         Scope.ALL: {},
         Scope.GRANT: {"grant": item.key},
         Scope.IDENTITY: {"identity": item.key},
@@ -136,14 +156,15 @@ def ended_by(session: SessionRecord, at: float) -> bool:
     return session.ended >= at - (SKEW_MOST if session.receipt else 0.0)
 
 
-def cut_shown(session: SessionRecord) -> CutShown:
+def cut_shown(session: SessionRecord, catalog: Catalog) -> CutShown:
     receipt = session.receipt
     closed = receipt.client_closed if receipt else None
     milliseconds = round((closed - receipt.requested) * 1000, 3) if receipt and closed is not None else None
     return CutShown(
         session=session.id,
         node=session.node,
-        identity=session.identity,
+        identity=catalog.name_of(session.who),
+        identity_id=session.identity,
         status=session.status.value,
         end_reason=session.end_reason.value if session.end_reason else None,
         milliseconds=milliseconds,

@@ -16,6 +16,7 @@ from proxy.api.services import Kept, Services
 from proxy.api.shapes.sessions import KeptShown, NoteShown, NotesShown, OutputShown, Running, StatementsShown
 from proxy.core.errors import NotFound
 from proxy.core.events import RecordingViewed
+from proxy.core.identity import Identity, names
 from proxy.core.ports import Clock
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
@@ -35,12 +36,12 @@ class Views:
         self._clock = clock
         self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
-    async def note(self, services: Services, viewer: str, session: str, view: str) -> None:
+    async def note(self, services: Services, viewer: Identity, session: str, view: str) -> None:
         """Returns when it is in the trail; ``Unavailable`` otherwise, and then nothing is shown."""
-        key, now = (viewer, session, view), self._clock.monotonic()
+        key, now = (viewer.id, session, view), self._clock.monotonic()
         if now - self._noted.get(key, -VIEW_WINDOW) < VIEW_WINDOW:
             return
-        event = RecordingViewed(actor=viewer, session=session, view=view)
+        event = RecordingViewed(actor=viewer.id, session=session, view=view, names=names(viewer.who))
         await services.store.commit(lambda writer: writer.append(event))
         self._noted[key] = now
         self._noted.move_to_end(key)

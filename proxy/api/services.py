@@ -14,7 +14,7 @@ from proxy.access.requests import Requests
 from proxy.access.revocations import Revocation, Revocations
 from proxy.access.tokens import Tokens
 from proxy.api.shapes.sessions import Running
-from proxy.core.identity import Catalog, Identity
+from proxy.core.identity import Catalog, Identity, Who
 from proxy.core.ports import Clock, Doorbell, HeadMemory, Metrics, Passwords, SshKeys, Store
 from proxy.core.sessions import SessionRecord
 
@@ -41,13 +41,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What a reload did: the new digest, the settings that changed, those that act only after a restart, and those
-    that are as they were and lead to something new: another certificate, another password."""
+    """What a reload did: the new digest, the settings that changed, those that act only after a restart, those that
+    are as they were and lead to something new (another certificate, another password), and what somebody should
+    look at though it is no mistake."""
 
     digest: str
     changed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
     renewed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Services:
     ``recordings`` reads this machine's recordings (``folder.FolderRecordings``). ``metrics_text``: the union of all
     processes' figures. ``head_keys``: kid -> public key that signs trail heads; ``head_memory``: what this host
     remembers of what they signed. ``grounds``: why this process itself lets nobody in, in general words.
-    ``reload(actor)``, ``rotate_keys(actor, distrust)`` and ``rotate_targets(actor, switch)`` do the work and tell
+    ``reload(by)``, ``rotate_keys(by, distrust)`` and ``rotate_targets(by, switch)`` do the work and tell
     the trail and the feed themselves; the first raises ``PeerError`` with every problem found in the file, keeping
     the old configuration; the second gives the kid, and with ``distrust`` has what older keys signed refused at
     once; the third makes SSH targets' next authority, or has it sign. ``restored(by, reason)`` begins a new origin
@@ -173,9 +175,9 @@ class Services:
     head_keys: Callable[[], Mapping[str, object]]
     grounds: Callable[[], Sequence[str]]
     head_memory: HeadMemory
-    reload: Callable[[str], Awaitable[Reload]]
-    rotate_keys: Callable[[str, bool], Awaitable[str]]
-    rotate_targets: Callable[[str, bool], Awaitable[None]]
+    reload: Callable[[Who], Awaitable[Reload]]
+    rotate_keys: Callable[[Who, bool], Awaitable[str]]
+    rotate_targets: Callable[[Who, bool], Awaitable[None]]
     restored: Callable[[Identity, str], Awaitable[Restored]]
     facts: Callable[[], Facts] = Facts
 

@@ -56,4 +56,5 @@ if __name__ == "__main__":
         with contextlib.suppress(asyncio.CancelledError):
             main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
     except (ConfigProblems, TidegateError, OSError) as error:
-        sys.exit(f"tidegate {sys.argv[1]}: {error}")
+        hint = getattr(error, "hint", "")
+        sys.exit(f"tidegate {sys.argv[1]}: {error}{hint and f': {hint}'}")

@@ -76,6 +76,7 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
                 tasks.create_task(places.run(), name="keep heads elsewhere"),
             ]
+            await changes.warned()
             collector.settle()
             await server.serve()
             for task in beside:

@@ -11,17 +11,22 @@ from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
+from gateway_config.cautions import cautions
 from gateway_config.difference import difference, needs_restart
 from gateway_config.problems import ConfigProblems
+from proxy.access.stray_locks import stray_locks
 from proxy.adapters.keys import OVERLAP
 from proxy.api.services import Reload
 from proxy.app.foundation import Configured, Foundation
 from proxy.core.errors import PeerError, TidegateError, Unavailable
 from proxy.core.events import ConfigurationChanged, Event, KeysRotated, TargetsAuthorityRotated
-from proxy.core.feed import FeedKind, Scope
+from proxy.core.feed import FeedKind, Scope, with_names
+from proxy.core.identity import Who, names
 from proxy.core.ports import Feed, Writer
 
 RETRY = 1.0
+SYSTEM: Who = ("gateway", "gateway")
+"""Who reloads at a SIGHUP."""
 FOLLOWED = frozenset({FeedKind.RELOADED, FeedKind.KEYS})
 
 
@@ -34,7 +39,7 @@ class Changes:
         self._own: set[int] = set()
         self._keys_in_doubt = False
 
-    async def reload(self, actor: str) -> Reload:
+    async def reload(self, by: Who) -> Reload:
         """Read the file, tell the trail and every node, go by it. ``PeerError`` with everything that is wrong with
         the file, ``Unavailable`` when nobody could be told: the old configuration stays in force."""
         configured = self._foundation.configured
@@ -51,14 +56,33 @@ class Changes:
             anew = tuple(each.path for each in news)
 
             def unit(writer: Writer) -> int:
-                writer.append(ConfigurationChanged(actor=actor, digest=digest, changed=changed + anew))
-                return writer.publish(FeedKind.RELOADED, Scope.ALL, "", by=actor, data={"digest": digest})
+                event = ConfigurationChanged(by[0], digest=digest, changed=changed + anew, names=names(by))
+                writer.append(event)
+                data = {"digest": digest, **with_names(by)}
+                return writer.publish(FeedKind.RELOADED, Scope.ALL, "", by=by[0], data=data)
 
             self._own.add(await self._foundation.store.commit(unit))
             configured.take(fresh)
-        return Reload(digest, changed, tuple(each.path for each in needs_restart([*changes, *news])), anew)
+            warnings = await self.warned()
+        restart = tuple(each.path for each in needs_restart([*changes, *news]))
+        return Reload(digest, changed, restart, anew, warnings)
 
-    async def rotate(self, actor: str, distrust: bool) -> str:
+    async def warned(self) -> tuple[str, ...]:
+        """Return what somebody should look at in the configuration of now, and log it. The reload is done by then:
+        a store that is away meanwhile only keeps the locks from being looked at."""
+        configured, log = self._foundation.configured, structlog.get_logger()
+        warnings = list(cautions(configured.config))
+        try:
+            locks = await self._foundation.store.read(lambda reader: reader.locks())
+        except Unavailable as error:
+            warnings.append(f"whether every lock is still on somebody is not known: {error.public}")
+        else:
+            warnings += stray_locks(configured.catalog, locks)
+        for each in warnings:
+            log.warning("configuration", warning=each)
+        return tuple(warnings)
+
+    async def rotate(self, by: Who, distrust: bool) -> str:
         """The kid of a new key for tokens; users' SSH certificates get one too. The old ones are believed while
         what they signed lives, or, with ``distrust``, no more.
 
@@ -70,28 +94,30 @@ class Changes:
             for keys in both:
                 kids.append(keys.prepare(clock.now(), overlap=0.0 if distrust else OVERLAP, distrust=distrust))
                 undoing.callback(keys.undo, kids[-1])
-            await self._told(actor, KeysRotated(actor, kid=kids[0], ssh_kid=kids[1], distrust=distrust))
+            event = KeysRotated(by[0], kid=kids[0], ssh_kid=kids[1], distrust=distrust, names=names(by))
+            await self._told(by, event)
             undoing.pop_all()
             for keys in both:
                 keys.adopt(clock.now())
         return kids[0]
 
-    async def rotate_targets(self, actor: str, switch: bool) -> None:
+    async def rotate_targets(self, by: Who, switch: bool) -> None:
         """Have a next authority that SSH targets are to believe, or, with ``switch``, sign with it: they must do so
         by then. ``PeerError`` where there is none to switch to."""
         keys = self._foundation.ssh_keys
         async with self._in_order, contextlib.AsyncExitStack() as undoing:
             undoing.callback(keys.targets.switch() if switch else keys.targets.prepare())
             line = keys.targets_authority() if switch else keys.next_targets_authority()
-            await self._told(actor, TargetsAuthorityRotated(actor, authority=line.decode(), signs=switch))
+            event = TargetsAuthorityRotated(by[0], authority=line.decode(), signs=switch, names=names(by))
+            await self._told(by, event)
             undoing.pop_all()
 
-    async def _told(self, actor: str, event: Event) -> None:
+    async def _told(self, by: Who, event: Event) -> None:
         """Every node, and the trail."""
 
         def unit(writer: Writer) -> int:
             writer.append(event)
-            return writer.publish(FeedKind.KEYS, Scope.ALL, "", by=actor)
+            return writer.publish(FeedKind.KEYS, Scope.ALL, "", by=by[0], data=with_names(by))
 
         try:
             self._own.add(await self._foundation.store.commit(unit))
@@ -139,6 +165,7 @@ class Changes:
                     log.error("configuration not reloaded", problems=str(error))
                 else:
                     log.info("configuration reloaded", changed=changed)
+                    await self.warned()
             if FeedKind.KEYS in kinds:
                 try:
                     self._foundation.reload_keys()
@@ -146,14 +173,14 @@ class Changes:
                     log.error("keys not read again", problem=str(error))
 
 
-async def reload_at(hangup: asyncio.Event, reload: Callable[[str], Awaitable[Reload]]) -> None:
+async def reload_at(hangup: asyncio.Event, reload: Callable[[Who], Awaitable[Reload]]) -> None:
     """At each SIGHUP the file is read again; a broken one changes nothing and says so in the log."""
     log = structlog.get_logger()
     while True:
         await hangup.wait()
         hangup.clear()
         try:
-            done = await reload("gateway")
+            done = await reload(SYSTEM)
         except TidegateError as error:
             log.error("configuration not reloaded", problems=error.hint or str(error))
         else:

@@ -58,9 +58,9 @@ class TrailKeeper:
         ``Denied`` for who is no admin."""
 
         def unit(writer: Writer) -> tuple[TrailHead, int, int, Revocation]:
-            seq, lost = self._signing.restore(writer, by.name, reason)
+            seq, lost = self._signing.restore(writer, by.who, reason)
             revocation = self.revocations.revoke_in(writer, Target(Scope.ALL), by, reason)
-            writer.publish(FeedKind.KEYS, Scope.ALL, "", by=by.name)  # what is beside the keys is another: look now
+            writer.publish(FeedKind.KEYS, Scope.ALL, "", by=by.id)  # what is beside the keys is another: look now
             return self._signing.seal(writer), seq, lost, revocation
 
         async with self._in_order:

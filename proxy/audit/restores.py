@@ -45,7 +45,9 @@ class Restores:
         if type(origin) is int and origin > max((each.origin for each in self._rows), default=1):
             lost = row.body.get("lost")
             reason, last = str(row.body.get("reason", "")), lost if type(lost) is int else 0
-            self._rows.append(Restore(row.seq, row.at, origin, row.actor, reason, last))
+            known = row.body.get("names")
+            by = str(known.get(row.actor, row.actor)) if isinstance(known, dict) else row.actor
+            self._rows.append(Restore(row.seq, row.at, origin, by, reason, last))
 
     def meet(self, head: TrailHead) -> None:
         """A good head of a row that is there."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from proxy.audit.continuity import look
 from proxy.audit.heads import Sign, make
 from proxy.core.events import TrailRestored, TrailTakenUp
+from proxy.core.identity import Who, names
 from proxy.core.ports import HeadMemory, Writer
 from proxy.core.trail import TrailHead
 
@@ -55,7 +56,7 @@ class Signing:
         writer.put_trail_head(head)
         return Signed(head)
 
-    def restore(self, writer: Writer, actor: str, reason: str) -> tuple[int, int]:
+    def restore(self, writer: Writer, by: Who, reason: str) -> tuple[int, int]:
         """Go on from the store as it is, under a new origin; told in the trail. What else is to be in the commit
         comes after, and ``seal`` last. Return the row that tells it, and the last that is known to be lost (0: none
         is)."""
@@ -64,12 +65,13 @@ class Signing:
         self._begun = 1 + max(each.origin for each in (remembered, found.head, _FIRST) if each is not None)
         lost = remembered if found.wrong and remembered is not None else _FIRST
         event = TrailRestored(
-            actor,
+            by[0],
             reason=reason,
             origin=self._begun,
             kept=writer.trail_head()[0],
             lost=lost.seq,
             lost_digest=lost.digest,
+            names=names(by),
         )
         return writer.append(event), lost.seq
 

@@ -56,12 +56,21 @@ class Api:
         return self.call("DELETE", path)
 
     def every(
-        self, path: str, query: Mapping[str, object] | None = None, *, limit: int = 100, most: int = 1000
+        self,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        limit: int = 100,
+        most: int = 1000,
+        names: dict[str, str] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The items of a list over its pages, newest first, ``most`` at most."""
+        """The items of a list over its pages, newest first, ``most`` at most. ``names`` takes up what the pages say
+        of ids in their items."""
         before: str | None = None
         while most > 0:
             page = self.get(path, limit=min(limit, most), before=before, **(query or {}))
+            if names is not None:
+                names.update(page.get("names", {}))
             yield from page["items"]
             most -= len(page["items"])
             before = page.get("next")

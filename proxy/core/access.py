@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from proxy.core.identity import Account, Identity, Resource
+from proxy.core.identity import Account, Identity, Resource, Who
 from proxy.core.states import GrantStatus, RequestStatus
 from proxy.core.words import StoredWord, newer_keys
 
@@ -21,12 +21,14 @@ class Outcome(StoredWord):
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One rule that was looked at, and why it did or did not decide."""
+    """One rule that was looked at, and why it did or did not decide. ``covers``: it is about this person, resource
+    and account, however they ask; whom it is not about is not told of it."""
 
     rule: str
     matched: bool
     why: str
     newer: Mapping[str, Any] = newer_keys()
+    covers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,18 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One person's yes or no to a request."""
+    """One person's yes or no to a request. ``by`` is their id, ``by_name`` their name then."""
 
     by: str
     approved: bool
     at: float
     reason: str = ""
     newer: Mapping[str, Any] = newer_keys()
+    by_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.by, self.by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,8 @@ class Request:
     """Someone asks for an account on a resource, for a duration in seconds, with a reason.
 
     ``extends`` is the grant whose end this request would move; ``expires`` is when an undecided request lapses.
-    ``sealed`` and ``mac`` as of a grant: nobody but the gateway asks, votes or decides in the store.
-    """
+    ``identity`` is an id, ``identity_name`` the name that went with it then. ``sealed`` and ``mac`` as of a grant:
+    nobody but the gateway asks, votes or decides in the store."""
 
     SEALED_AS: ClassVar[str] = "request"
 
@@ -89,8 +96,13 @@ class Request:
     grant: str | None = None
     extends: str | None = None
     source: str = ""
+    identity_name: str = ""
     sealed: str = ""
     mac: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,7 @@ class Grant:
     the store, so that an operator with the database's password cannot mint or prolong a grant: see
     ``access.seals``, also for what a new field costs. A field that narrows what the grant gives is declared with
     ``metadata={"must": True}``: a node that does not know it then admits nobody by a grant that uses it.
-    """
+    ``identity`` and ``revoked_by`` are ids; the names that went with them then are beside them."""
 
     SEALED_AS: ClassVar[str] = "grant"
 
@@ -120,7 +132,17 @@ class Grant:
     revoked_by: str = ""
     revoked_reason: str = ""
     mac: str = ""
+    identity_name: str = ""
+    revoked_by_name: str = ""
     sealed: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.identity, self.identity_name
+
+    @property
+    def revoker(self) -> Who:
+        return self.revoked_by, self.revoked_by_name
 
     def status(self, now: float) -> GrantStatus:
         """The status word at an instant: it follows from the times alone."""
@@ -133,7 +155,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says: which grant, for whom, until when it may be presented."""
+    """What a verified token says: which grant, for whom (an id), until when it may be presented."""
 
     jti: str
     subject: str

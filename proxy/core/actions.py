@@ -39,4 +39,11 @@ class Tunnel:
     port: int
 
 
-Action = Connect | Statement | Exec | Shell | Transfer | Tunnel
+@dataclass(frozen=True, slots=True)
+class SocketTunnel:
+    """A connection to a unix socket of the target's, by its path."""
+
+    path: str
+
+
+Action = Connect | Statement | Exec | Shell | Transfer | Tunnel | SocketTunnel

@@ -28,11 +28,13 @@ def sensitive() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The root. ``actor`` is the identity that did it, or ``gateway`` / ``anonymous``."""
+    """The root. ``actor`` is the id of who did it, or ``gateway`` / ``anonymous``; ``identity`` of others is an id
+    too. ``names`` has the names that went with such ids then, of those whose name was another."""
 
     SUBJECTS: ClassVar[tuple[str, ...]] = ("request", "grant", "session", "identity", "resource")
 
     actor: str = public()
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True, metadata={"class": "public"})
 
     @property
     def kind(self) -> str:
@@ -40,11 +42,12 @@ class Event:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def body(self) -> dict[str, Any]:
-        """All fields but ``actor`` as JSON-able values; what is not classified prints as ``***``."""
+        """All fields but ``actor`` (and ``names``, where there are none) as JSON-able values; what is not
+        classified prints as ``***``."""
         return {
             each.name: plain(getattr(self, each.name)) if "class" in each.metadata else "***"
             for each in dataclasses.fields(self)
-            if each.name != "actor"
+            if each.name != "actor" and (each.name != "names" or self.names)
         }
 
     def subjects(self) -> dict[str, str]:
@@ -270,6 +273,9 @@ class AdmissionUnused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted(Event):
+    """``target_pid`` and ``backend_start`` (epoch seconds, the target's clock) say which process of the target
+    serves it, as the target's own log does; null where nobody knows."""
+
     session: str = public()
     node: str = public()
     grant: str = public()
@@ -281,6 +287,8 @@ class SessionStarted(Event):
     source: str = sensitive()
     client: str = sensitive()
     recording: str = public()
+    target_pid: int | None = public()
+    backend_start: float | None = public()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ A feed item is written in the same transaction as the change it tells of. Nodes 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.core.identity import Who, names
 from proxy.core.words import StoredWord
 
 
@@ -24,7 +25,7 @@ class FeedKind(StoredWord):
     LOCKED = "locked"  # scope identity | resource
     EXTENDED = "extended"  # scope grant; data: {"ends": float, "rule": str, "mac": str}
     CUT = "cut"  # scope session
-    CANCEL = "cancel"  # scope node; data: the protocol's own, see protocols.postgres.cancel
+    CANCEL = "cancel"  # scope node; data: the protocol's own, see protocols.postgres.cancels
     RELOADED = "reloaded"  # configuration changed; data: {"digest": str}
     KEYS = "keys"  # the signing keys changed: read them again
 
@@ -54,7 +55,8 @@ class Scope(StoredWord):
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
-    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut. ``effect``
+    """One row: ``seq`` increases without gaps in commit order; ``by``, ``reason``: shown to who is cut. ``by`` and
+    the ``key`` of an identity are ids; ``data["names"]`` has the names of those whose name was another. ``effect``
     is what the row says for who does not know its kind; ask ``ends``."""
 
     seq: int
@@ -76,3 +78,14 @@ class FeedItem:
     def is_known(self) -> bool:
         """Whether this version knows both what it tells and what it names."""
         return self.kind.is_known and self.scope.is_known
+
+    def name_of(self, id: str) -> str:
+        """Return the name that went with an id of this item when it was published."""
+        names = self.data.get("names")
+        return str(names.get(id, id)) if isinstance(names, Mapping) else id
+
+
+def with_names(*known: Who) -> dict[str, object]:
+    """Return the ``data`` of an item that tells the names of these people; empty where each name is the id."""
+    found = names(*known)
+    return {"names": found} if found else {}

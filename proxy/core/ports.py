@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from proxy.core.access import Claims, Grant, Request
 from proxy.core.events import Event
 from proxy.core.feed import FeedItem, FeedKind, Scope
+from proxy.core.identity import Who
 from proxy.core.records import Record
 from proxy.core.sessions import SessionRecord
 from proxy.core.trail import TrailHead, TrailRow
@@ -37,13 +38,24 @@ class Ids(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A user or resource that may not be used now; ``scope`` is IDENTITY or RESOURCE."""
+    """A user or resource that may not be used now; ``scope`` is IDENTITY or RESOURCE. ``key`` (of an identity) and
+    ``by`` are ids; ``name`` and ``by_name`` the names that went with them then."""
 
     scope: Scope
     key: str
     by: str
     reason: str
     at: float
+    name: str = ""
+    by_name: str = ""
+
+    @property
+    def who(self) -> Who:
+        return self.key, self.name
+
+    @property
+    def locker(self) -> Who:
+        return self.by, self.by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ class Viewer:
     """Whose list it is, where somebody does not see all: requests that are theirs, that a group of theirs decides,
     or that they said yes to; grants that are theirs, or whose request they said yes to."""
 
-    name: str
+    id: str
     groups: frozenset[str]
 
 
@@ -147,7 +159,11 @@ class Reader(Protocol):
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
-    ) -> list[SessionRecord]: ...
+        pid: int | None = None,
+    ) -> list[SessionRecord]:
+        """``pid``: only those whose client was told it, of whatever target."""
+        ...
+
     def feed_position(self) -> int: ...
     def feed_after(self, seq: int, limit: int = 1000) -> list[FeedItem]:
         """Items with a sequence over ``seq``, oldest first."""

@@ -4,15 +4,16 @@ The kernel stamps each with the monotonic and wall clock as it is written; a rec
 UTF-8 bytes *after* redaction: a secret never gets this far. Tuples, because they are made on the session path.
 """
 
-from enum import IntEnum
 from typing import NamedTuple
+
+from proxy.core.words import StoredCode
 
 Parameter = tuple[int, int, bytes | None, int, str]
 """One bind value: type oid (0 unknown), format (0 text, 1 binary), the value or its prefix (None for NULL), the
 full length in bytes, and the hex SHA-256 of the whole value when only a prefix was kept (else "")."""
 
 
-class Via(IntEnum):
+class Via(StoredCode):
     """How a statement reached the target; what a statement is, where the target speaks no SQL.
 
     EXEC: a command line; SHELL: an interactive shell (its text is ""); SFTP and SCP: one operation, as ``put
@@ -30,7 +31,7 @@ class Via(IntEnum):
     TUNNEL = 8
 
 
-class Flow(IntEnum):
+class Flow(StoredCode):
     """Which of a statement's byte streams: INPUT goes to the target, OUTPUT and ERRORS (stderr) come from it."""
 
     INPUT = 0
@@ -38,7 +39,7 @@ class Flow(IntEnum):
     ERRORS = 2
 
 
-class Outcome(IntEnum):
+class Outcome(StoredCode):
     """How a statement ended. UNKNOWN: the line broke before the server said; SKIPPED: never ran, since an earlier
     one in the same message or pipeline failed."""
 
@@ -145,7 +146,8 @@ class Content(NamedTuple):
 class Note(NamedTuple):
     """Something worth keeping that is not a statement: ``kind`` is a word (``startup``, ``parameter``,
     ``notice``, ``cancel``, ``denied``, ``warning``, ``farewell``, ``perhaps``, ``mismatch``, ``rolled
-    back``, ``command_observed``, ``signal``); ``data`` are JSON-able pairs, of which ``statement`` is a ``seq``."""
+    back``, ``command_observed``, ``signal``, and ``newer`` for a record that a later version wrote); ``data`` are
+    JSON-able pairs, of which ``statement`` is a ``seq``."""
 
     kind: str
     data: tuple[tuple[str, str | int | float | None], ...]

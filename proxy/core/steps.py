@@ -2,11 +2,15 @@
 
 Steps are made per chunk on the session path, so they are plain tuples with names, not dataclasses. Two
 ``Forward`` in a row mean the same as one with the bytes joined.
+
+Steps may be made as they are asked for: where a chunk holds more than a short piece of work, its steps are a
+generator, and whoever carries them out may take some, let others have their turn, and take the rest later. So no
+single step may take long to make; where steps are few for the work, ``Pause`` counts it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from proxy.core.access import Decision
 from proxy.core.actions import Action
@@ -59,10 +63,25 @@ class Ask(NamedTuple):
 
 
 class Think(NamedTuple):
-    """Hold this side until ``work``, which takes too long for the loop, has been called in a thread; then
-    ``inspector.resume(None)``. It touches nothing that the inspector uses meanwhile."""
+    """Hold this side until ``work(data)``, which takes too long for the loop, has been called in another process
+    and ``done`` was given the result; then ``inspector.resume(None)``. ``work`` is a function of a module, or a
+    partial of one."""
 
-    work: Callable[[], None]
+    work: Callable[[bytes], object]
+    data: bytes
+    done: Callable[[Any], None]
+
+
+class Pause(NamedTuple):
+    """Nothing to do, but as much ``work`` was done as for so many steps."""
+
+    work: int
+
+
+class Wait(NamedTuple):
+    """Hold the client until a chunk of the target has made ``over`` true; then go on with the steps behind."""
+
+    over: Callable[[], bool]
 
 
 class Close(NamedTuple):
@@ -72,9 +91,15 @@ class Close(NamedTuple):
     detail: str = ""
 
 
-Step = Forward | Reply | Tell | Observe | Recorded | Ask | Think | Close
+Step = Forward | Reply | Tell | Observe | Recorded | Ask | Think | Pause | Wait | Close
 
-Fed = Sequence[Step] | StatementStarted | StatementFinished
+SLICE = 48
+"""Steps carried out in one turn of the loop, of one session: about 0.2 ms."""
+STEP = Pause(1)
+TURN = Pause(SLICE)
+"""A whole turn's work."""
+
+Fed = Iterable[Step] | StatementStarted | StatementFinished
 """What a feeder gives for a chunk: steps, or a record alone, which stands for one ``Recorded`` of it and the whole
 chunk. Most chunks come to that, and a record is a tuple already: two more around it are two too many."""
 
@@ -82,9 +107,11 @@ chunk. Most chunks come to that, and a record is a tuple already: two more aroun
 class Inspector(Protocol):
     """One conversation, both sides, as bytes alone. Pure: no I/O, no clock.
 
-    Any split of any chunk sequence gives the same steps once adjacent ``Forward`` are joined. The inspector owns
-    the remainder of a chunk it holds back. After ``Ask`` and ``Think`` the *client* side is held: the kernel stops
-    reading it and calls ``resume``; the target side runs on.
+    Any split of any chunk sequence gives the same steps once adjacent ``Forward`` are joined and ``Pause`` is left
+    out. The inspector owns the remainder of a chunk it holds back. A side is fed, or resumed, only when all its
+    steps before were taken; between two steps of one side, the other may be fed: each leaves both sides whole.
+    After ``Ask`` and ``Think`` the *client* side is held: the kernel stops reading it and calls ``resume``; the
+    target side runs on.
     """
 
     def feed(self, side: Side, chunk: bytes) -> Sequence[Step]:
@@ -96,7 +123,7 @@ class Inspector(Protocol):
         a statement from the client's feeder, and the end of one from the target's."""
         ...
 
-    def resume(self, decision: Decision | None) -> Sequence[Step]:
+    def resume(self, decision: Decision | None) -> Iterable[Step]:
         """What to do now that the action of the last ``Ask`` is decided, or (None) the last ``Think`` thought."""
         ...
 

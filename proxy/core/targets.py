@@ -84,15 +84,47 @@ class SshCredential:
     principal: str = ""
 
 
+PORT_MOST = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class HostPorts:
+    """The ports from ``first`` to ``last`` of a host, whose name or address is in lower case. A name is not the
+    address it stands for: they are compared as they are asked for."""
+
+    host: str
+    first: int
+    last: int
+
+    def covers(self, host: str, port: int) -> bool:
+        return host.lower() == self.host and self.first <= port <= self.last
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if (self.first, self.last) == (1, PORT_MOST):
+            return f"{host}:*"
+        return f"{host}:{self.first}" if self.first == self.last else f"{host}:{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A unix socket, by its whole path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
 @dataclass(frozen=True, slots=True)
 class SshAllowance:
-    """What an account's sessions may do. ``forward``: the (host, port) pairs, host in lower case, that direct-tcpip
-    may ask for; ``environment``: patterns (as in file names) of the variables that are passed on."""
+    """What an account's sessions may do. ``forward``: what direct-tcpip and direct-streamlocal may ask for;
+    ``environment``: patterns (as in file names) of the variables that are passed on."""
 
     shell: bool = True
     exec: bool = True
     transfer: bool = True
-    forward: tuple[tuple[str, int], ...] = ()
+    forward: tuple[HostPorts | UnixSocket, ...] = ()
     environment: tuple[str, ...] = ("LANG", "LC_*", "TERM", "COLORTERM")
 
 
@@ -109,11 +141,14 @@ class SshLogin:
 @dataclass(frozen=True, slots=True)
 class SshTarget:
     """How the gateway knows that an SSH host is the right one: pinned ``host_keys`` or ``host_authorities`` (lines
-    ``algorithm base64``), or, with ``trust_first``, the key it showed the first time."""
+    ``algorithm base64``), or, with ``trust_first``, the key it showed the first time. ``max_sessions`` and
+    ``max_forwards``: channels for commands and forwarded connections that one connection may have at once."""
 
     host_keys: tuple[str, ...] = ()
     host_authorities: tuple[str, ...] = ()
     trust_first: bool = False
+    max_sessions: int = 10
+    max_forwards: int = 256
 
 
 @dataclass(frozen=True, slots=True)

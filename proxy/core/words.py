@@ -8,7 +8,7 @@ used by the types of ``core`` and by whatever reads rows.
 
 import dataclasses
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +32,18 @@ class StoredWord(StrEnum):
     def is_known(self) -> bool:
         """Whether this version has the word."""
         return self._value_ in type(self)._value2member_map_
+
+
+class StoredCode(IntEnum):
+    """The same for words that are stored as numbers: ``Kind(9)`` is then called ``UNKNOWN_9``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int):
+            return None
+        word = int.__new__(cls, value)
+        word._name_, word._value_ = f"UNKNOWN_{value}", value
+        return word
 
 
 def newer_keys() -> Any:

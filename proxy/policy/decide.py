@@ -91,7 +91,7 @@ def considered(each: Fit, deciding: Fit | None) -> Considered:
     if each.fits and deciding is not None and each is not deciding:
         wins = "comes first" if deciding.rule.gives or not each.rule.gives else "denies, and a deny wins"
         why = f"{why}, but rule {deciding.rule.name} {wins}"
-    return Considered(each.rule.name, each.fits, why)
+    return Considered(each.rule.name, each.fits, why, covers=each.covers)
 
 
 def fit(rule: Rule, ask: Ask) -> Fit:

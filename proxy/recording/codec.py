@@ -260,8 +260,11 @@ def decode_mapping(payload: bytes) -> Mapping[str, Any]:
 
 
 def decode(kind: int, payload: bytes) -> Record:
-    """The record of a body without its first fields. ``Torn`` when the bytes are no such record."""
+    """The record of a body without its first fields; of a kind that only a later version has, a note that says so.
+    ``Torn`` when the bytes are no such record."""
     decoder = _DECODERS.get(kind)
+    if decoder is None and kind >= PREPARED:
+        return Note("newer", (("record", kind), ("bytes", len(payload))))
     if decoder is None:
         raise Torn(f"no record has kind {kind}")
     taken = _Taken(payload)

@@ -3,11 +3,13 @@ and the kernel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.access.refusals import refused
 from proxy.core.access import Admission, Refusal
 from proxy.core.errors import Denied, PeerError, Unavailable, Unreachable
 from proxy.core.events import AdmissionGranted, SessionEnded, SessionStarted
+from proxy.core.identity import names
 from proxy.core.ports import Page, Writer
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
@@ -33,33 +35,64 @@ class End:
     seen: float
 
 
+_AGAIN = "ask again with: tidegate request"
+_FRESH = "your grant still stands; get a fresh token with: tidegate token"
+_ADMIN = "talk to an administrator"
+_OPERATOR = "tell the gateway's operator"
+
+FAREWELLS: Mapping[EndReason, tuple[str, str]] = {
+    EndReason.GRANT_REVOKED: ("your grant was revoked", _AGAIN),
+    EndReason.TOKEN_REVOKED: ("the token you connected with was revoked", _FRESH),
+    EndReason.GRANT_EXPIRED: ("your grant has ended", _AGAIN),
+    EndReason.USER_LOCKED: ("your user is locked", _ADMIN),
+    EndReason.RESOURCE_LOCKED: ("this resource is locked", _ADMIN),
+    EndReason.POLICY_CHANGED: ("the policy changed and no longer allows this session", _AGAIN),
+    EndReason.CUT_BY_ADMIN: ("an administrator cut this session", "your grant still stands; connect again"),
+    EndReason.DENIED: ("this session was refused", _ADMIN),
+    EndReason.TOO_MANY_SESSIONS: ("there are too many sessions under your grant", "close one of them"),
+    EndReason.IDLE: ("the session was idle", "connect again"),
+    EndReason.STALLED: ("the session stood still", "connect again"),
+    EndReason.TARGET_UNREACHABLE: ("the target cannot be reached", _OPERATOR),
+    EndReason.RECORDER_FAILED: ("the session can no longer be recorded", _OPERATOR),
+    EndReason.STORE_LOST: ("the gateway cannot verify grants now", "try again in a moment"),
+    EndReason.NODE_LOST: ("the gateway's process was lost", "connect again"),
+    EndReason.SHUTDOWN: ("the gateway is shutting down", "connect again in a moment"),
+    EndReason.UNKNOWN_ORDER: ("a newer version of the gateway ended this session", "connect again"),
+}
+"""What the person is told, and what to do next, for every end that is a cut."""
+
+REFUSED: Mapping[str, EndReason] = {
+    Refusal.BAD_TOKEN: EndReason.DENIED,
+    Refusal.TOKEN_CUT_SHORT: EndReason.DENIED,
+    Refusal.TOKEN_EXPIRED: EndReason.DENIED,
+    Refusal.NO_TLS: EndReason.DENIED,
+    Refusal.WRONG_ACCOUNT: EndReason.DENIED,
+    Refusal.WRONG_DATABASE: EndReason.DENIED,
+    Refusal.WRONG_PROTOCOL: EndReason.DENIED,
+    Refusal.WRONG_RESOURCE: EndReason.DENIED,
+    Refusal.WRONG_NETWORK: EndReason.DENIED,
+    Refusal.GRANT_NOT_STARTED: EndReason.DENIED,
+    Refusal.GRANT_NEWER: EndReason.DENIED,
+    Refusal.GRANT_EXPIRED: EndReason.GRANT_EXPIRED,
+    Refusal.GRANT_REVOKED: EndReason.GRANT_REVOKED,
+    Refusal.USER_LOCKED: EndReason.USER_LOCKED,
+    Refusal.RESOURCE_LOCKED: EndReason.RESOURCE_LOCKED,
+    Refusal.TOO_MANY_SESSIONS: EndReason.TOO_MANY_SESSIONS,
+}
+"""How the end of a session is called that a refusal ended, by the refusal's code; ``DENIED`` for any other code."""
+
+
 def farewell_text(end: End) -> tuple[str, str]:
-    """What the person is told, and what to do next."""
-    again = "ask again with: tidegate request"
-    texts = {
-        EndReason.GRANT_REVOKED: ("your grant was revoked", again),
-        EndReason.GRANT_EXPIRED: ("your grant has ended", again),
-        EndReason.USER_LOCKED: ("your user is locked", "talk to an administrator"),
-        EndReason.RESOURCE_LOCKED: ("this resource is locked", "talk to an administrator"),
-        EndReason.POLICY_CHANGED: ("the policy changed and no longer allows this session", again),
-        EndReason.CUT_BY_ADMIN: ("an administrator cut this session", "your grant still stands; connect again"),
-        EndReason.IDLE: ("the session was idle", "connect again"),
-        EndReason.STALLED: ("the session stood still", "connect again"),
-        EndReason.TARGET_UNREACHABLE: ("the target cannot be reached", "tell the gateway's operator"),
-        EndReason.RECORDER_FAILED: ("the session can no longer be recorded", "tell the gateway's operator"),
-        EndReason.STORE_LOST: ("the gateway cannot verify grants now", "try again in a moment"),
-        EndReason.SHUTDOWN: ("the gateway is shutting down", "connect again in a moment"),
-        EndReason.UNKNOWN_ORDER: ("a newer version of the gateway ended this session", "connect again"),
-    }
-    text, hint = texts.get(end.reason, ("the session was ended", ""))
-    return (
-        f"{text} {end.detail}" if end.detail.startswith("by ") else f"{text}: {end.detail}" if end.detail else text
-    ), hint
+    """Return what the person is told, and what to do next."""
+    text, hint = FAREWELLS.get(end.reason, ("the session was ended", ""))
+    if not end.detail:
+        return text, hint
+    return (f"{text} {end.detail}" if end.detail.startswith("by ") else f"{text}: {end.detail}"), hint
 
 
 def reason_of(error: Exception) -> EndReason:
-    """Why a session ends that an error ended, by whose fault that is. What is nobody's but ours is called as in the
-    relay: what we cannot look after we cannot record."""
+    """Return why a session ends that an error ended, by whose fault that is. What is nobody's fault but ours counts
+    as the recorder's, as in the relay: what cannot be looked after cannot be recorded."""
     match error:
         case Unreachable():
             return EndReason.TARGET_UNREACHABLE
@@ -67,8 +100,8 @@ def reason_of(error: Exception) -> EndReason:
             return EndReason.CLIENT_CLOSED
         case PeerError():
             return EndReason.PROTOCOL_ERROR
-        case Denied():
-            return EndReason.POLICY_CHANGED
+        case Denied(code=code):
+            return REFUSED.get(code, EndReason.DENIED)
         case Unavailable(code=code) if code != "recorder_failed":
             return EndReason.STORE_LOST
     return EndReason.RECORDER_FAILED
@@ -83,7 +116,7 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
     if most and len(writer.sessions(Page(limit=most), live=True, grant=record.grant)) >= most:
         raise refused(Refusal.TOO_MANY_SESSIONS, limit=most)
     writer.put_session(record)
-    common = {
+    common: dict[str, Any] = {
         "actor": record.identity,
         "session": record.id,
         "grant": record.grant,
@@ -92,6 +125,7 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
         "account": record.account,
         "database": record.database,
         "source": record.source,
+        "names": names(record.who),
     }
     writer.append(AdmissionGranted(jti=admission.jti, **common))
     writer.append(
@@ -100,6 +134,8 @@ def begin(writer: Writer, record: SessionRecord, admission: Admission, most: int
             protocol=record.protocol,
             client=record.client,
             recording=record.recording,
+            target_pid=record.target_pid,
+            backend_start=record.backend_start,
             **common,
         )
     )
@@ -126,6 +162,7 @@ def finish(writer: Writer, record: SessionRecord) -> bool:
             totals=record.totals,
             receipt=record.receipt,
             recording_digest=record.recording_digest,
+            names=names(record.who),
         )
     )
     return True

@@ -223,6 +223,7 @@ class Kernel:
             self._tasks = None
             for task in running:
                 task.cancel()
+        self._services.workshop.close()
         await self._last_words()
 
     async def _last_words(self) -> None:

@@ -13,6 +13,7 @@ from proxy.access.tally import Tally
 from proxy.core.access import Admission
 from proxy.core.errors import Unavailable
 from proxy.core.events import AdmissionUnused
+from proxy.core.identity import names
 from proxy.core.ports import Clock, Store
 from proxy.core.sessions import SessionRecord
 from proxy.sessions.ending import begin, finish
@@ -78,18 +79,19 @@ class Ledger:
 def nothing_came(admission: Admission, why: str, detail: str) -> AdmissionUnused:
     """The event for an admission without a session."""
     return AdmissionUnused(
-        actor=admission.identity.name,
+        actor=admission.identity.id,
         why=why,
         detail=detail,
         session=admission.session,
         grant=admission.grant.id,
-        identity=admission.identity.name,
+        identity=admission.identity.id,
         resource=admission.resource.name,
         account=admission.account.name,
         database=admission.database,
         source=admission.source,
         jti=admission.jti,
         times=1,
+        names=names(admission.identity.who),
     )
 
 

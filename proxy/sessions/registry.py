@@ -25,7 +25,7 @@ END_OF: Mapping[tuple[FeedKind, Scope], EndReason] = {
     (FeedKind.REVOKED, Scope.GRANT): EndReason.GRANT_REVOKED,
     (FeedKind.REVOKED, Scope.IDENTITY): EndReason.GRANT_REVOKED,
     (FeedKind.REVOKED, Scope.RESOURCE): EndReason.GRANT_REVOKED,
-    (FeedKind.REVOKED, Scope.TOKEN): EndReason.GRANT_REVOKED,
+    (FeedKind.REVOKED, Scope.TOKEN): EndReason.TOKEN_REVOKED,
     (FeedKind.LOCKED, Scope.IDENTITY): EndReason.USER_LOCKED,
     (FeedKind.LOCKED, Scope.RESOURCE): EndReason.RESOURCE_LOCKED,
     (FeedKind.CUT, Scope.SESSION): EndReason.CUT_BY_ADMIN,
@@ -98,7 +98,7 @@ def act(session: Endable, item: FeedItem) -> None:
     """Do to one session what an item of the feed says."""
     if item.ends:
         reason = END_OF.get((item.kind, item.scope), EndReason.UNKNOWN_ORDER)
-        who = f"by {item.by}" if item.by else ""
+        who = f"by {item.name_of(item.by)}" if item.by else ""
         session.end(reason, ": ".join(part for part in (who, item.reason) if part), item.at)
     elif item.kind is FeedKind.EXTENDED:
         session.extend(item)

@@ -1,26 +1,42 @@
 """The inner loop: chunks in, the inspector's steps carried out, in the same turn of the event loop.
 
-No await, no queue, no object per row. A side is *held* by not reading it. Owned by one session; knows the steps
-and no protocol. Fails closed: whatever goes wrong while a chunk is handled ends the session before anything
-of that chunk is passed on that was not recorded.
+No await, no queue, no object per row. A side is *held* by not reading it. Of a chunk that holds much work one slice
+is done; the rest waits among the worker's ``rests``, one slice a turn, and its side is held meanwhile. Owned by one
+session; knows the steps and no protocol. Fails closed: whatever goes wrong while a chunk is handled ends the
+session before anything of that chunk is passed on that was not recorded.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
-from enum import IntFlag
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 
-from proxy.core.access import Decision
-from proxy.core.actions import Action
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Recorder
 from proxy.core.records import Note, Record, StatementFinished, StatementStarted
 from proxy.core.records import Outcome as Ending
 from proxy.core.states import EndReason
-from proxy.core.steps import Ask, Close, Forward, Inspector, Observe, Recorded, Reply, Side, Step, Tell, Think
+from proxy.core.steps import (
+    SLICE,
+    Ask,
+    Close,
+    Forward,
+    Inspector,
+    Observe,
+    Pause,
+    Recorded,
+    Reply,
+    Side,
+    Step,
+    Tell,
+    Think,
+    Wait,
+)
 from proxy.sessions.conversation import Farewell
+from proxy.sessions.rests import Rests
 from proxy.sessions.transport import Stream
+from proxy.sessions.waits import Hold, Waits
 
 LINGER = 60.0
 """Seconds in which something must move once one side has ended, or the other is taken to have nothing to say."""
@@ -30,54 +46,16 @@ BROKEN = (ConnectionError, TimeoutError)
 """Of a line. A peer that only says no close_notify has closed it: too many programs never do."""
 
 
-class Hold(IntFlag):
-    """Why the client is not being read; it is read again when nothing holds it."""
-
-    TARGET_FULL = 1
-    ASKED = 2
-    DURABLE = 4
-    CANCEL = 8
-    ENDING = 16
-    THINKING = 32
-    RECORDER = 64
-
-
 class Relay:
     """Moves one session's bytes both ways until ``ended(reason, detail)`` is called, which it does itself at most
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
     __slots__ = (
-        "_answered",
-        "_asked",
-        "_boottime",
-        "_boundary",
-        "_client",
-        "_ended",
-        "_farewell",
-        "_frozen",
-        "_halves",
-        "_holds",
-        "_lingering",
-        "_looked",
-        "_muted",
-        "_quiet",
-        "_record",
-        "_recorder",
-        "_target",
-        "_target_gone",
-        "_tasks",
-        "_told",
-        "broken",
-        "decide",
-        "durable",
-        "failed_with",
-        "inspector",
-        "may_forward",
-        "on_chunk",
-        "outcomes",
-        "statements",
-        "thinking",
-    )
+        "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended", "_farewell", "_frozen",
+        "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing", "_quiet", "_record",
+        "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable", "failed_with",
+        "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -92,9 +70,9 @@ class Relay:
         self.statements = 0
         self.outcomes = [0] * len(Ending)
         self.broken = False
-        self.decide: Callable[[Action], Awaitable[Decision]] | None = None
         self.durable = False
-        self.thinking: Executor | None = None
+        self.waits = Waits(inspector, recorder, self._resume, ended, self._failed)
+        self.rests = Rests()
         self.on_chunk: Callable[[], None] | None = None
         self.may_forward: Callable[[], bool] = _always
         self.failed_with: Callable[[Exception], None] = _raise
@@ -107,7 +85,6 @@ class Relay:
         self._client = client
         self._target = target
         self._ended = ended
-        self._tasks: asyncio.TaskGroup | None = None
         self._holds = Hold(0)
         self._muted = False
         self._farewell: Farewell | None = None
@@ -115,13 +92,17 @@ class Relay:
         self._boundary = asyncio.Event()
         self._quiet = asyncio.Event()
         self._target_gone = False
+        self._over = False
+        self._owing = False
+        self._behind = b""
+        self._waiting: tuple[Wait, Iterator[Step]] | None = None
         self._halves: list[EndReason] = []
         self._told = 0
         self._lingering: asyncio.TimerHandle | None = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to relay; ``tasks`` owns whatever has to wait (decisions, durability)."""
-        self._tasks = tasks
+        self.waits.begin(tasks)
         self._target.attach(self._target_sent, self._target_lost, self._target_drained)
         self._client.attach(self._client_sent, self._client_lost, self._client_drained)
 
@@ -136,12 +117,13 @@ class Relay:
         try:
             fed = self._asked(chunk)
             if type(fed) is not StatementStarted:
-                self._carry_out(fed)  # type: ignore[arg-type]  # an end comes of the target's bytes alone
+                self._carry_out(iter(fed))  # type: ignore[arg-type]  # an end comes of the target's bytes alone
+                self.rests.took(self._boottime() - moment)
                 return
             self._record(fed)
             self.statements += 1
             if self.durable:
-                self._wait_for_disk((Forward(chunk),))
+                self._wait_for_disk(iter((Forward(chunk),)))
                 return
             self._target.write(chunk)
             if self._target.congested:
@@ -152,6 +134,9 @@ class Relay:
     def _target_sent(self, chunk: bytes) -> None:
         if self._frozen and not self._muted:
             chunk = self._after_boundary(chunk)
+        if self._owing:
+            self._behind += chunk
+            return
         client = self._client
         try:
             fed = self._answered(chunk)
@@ -161,7 +146,7 @@ class Relay:
                 if not self._muted:
                     client.write(chunk)
             else:
-                self._bring(fed)  # type: ignore[arg-type]  # a start comes of the client's bytes alone
+                self._bring(iter(fed))  # type: ignore[arg-type]  # a start comes of the client's bytes alone
         except Exception as error:
             self.failed_with(error)
             return
@@ -170,32 +155,50 @@ class Relay:
         if self.on_chunk is not None:
             self.on_chunk()
 
-    def _carry_out(self, steps: Sequence[Step]) -> None:
-        """Steps that came of the client's bytes, or of a decision about them."""
+    def _carry_out(self, left: Iterator[Step]) -> None:
+        """Steps that came of the client's bytes, or of a decision about them: one slice of them."""
         target = self._target
-        left = iter(steps)
+        work = SLICE
         for step in left:
+            work -= 1
             if type(step) is Forward:
                 target.write(step.data)
             elif type(step) is Observe:
                 self._observe(step.record)
                 if self.durable:
-                    self._wait_for_disk(tuple(left))
-                    return
+                    self._wait_for_disk(left)
+                    break
             elif type(step) is Recorded:
                 self._observe(step.record)
                 if self.durable:
-                    self._wait_for_disk((Forward(step.data), *left))
-                    return
+                    self._wait_for_disk(chain((Forward(step.data),), left))
+                    break
                 target.write(step.data)
+            elif type(step) is Pause:
+                work -= step.work - 1
+            elif type(step) is Wait:
+                if not step.over():
+                    self._waiting = step, left
+                    self.hold(Hold.ANSWERS)
+                    break
             else:
                 self._rare(step)
+            if work <= 0:
+                self.hold(Hold.REST)
+                self.rests.put(partial(self._go_on, left))
+                break
         if target.congested:
             self.hold(Hold.TARGET_FULL)
 
-    def _bring(self, steps: Sequence[Step]) -> None:
-        """Steps that came of the target's bytes."""
-        for step in steps:
+    def _go_on(self, left: Iterator[Step]) -> None:
+        """The next slice of the client's steps, in a turn of its own."""
+        self._resume(left, Hold.REST)
+
+    def _bring(self, left: Iterator[Step]) -> None:
+        """Steps that came of the target's bytes: one slice of them."""
+        begun, work = self._boottime(), SLICE
+        for step in left:
+            work -= 1
             if type(step) is Forward:
                 if not self._muted:
                     self._client.write(step.data)
@@ -205,8 +208,50 @@ class Relay:
                 self._observe(step.record)
                 if not self._muted:
                     self._client.write(step.data)
+            elif type(step) is Pause:
+                work -= step.work - 1
             else:
                 self._rare(step)
+            if work <= 0:
+                self._owing = True
+                self._target.hold()
+                self.rests.put(partial(self._bring_on, left))
+                break
+        if self._waiting is not None:
+            self._look_at_answers(self._waiting)
+        self.rests.took(self._boottime() - begun)
+
+    def _bring_on(self, left: Iterator[Step]) -> None:
+        """The next slice of the target's steps, in a turn of its own."""
+        if self._over:
+            return
+        self._owing = False
+        try:
+            self._bring(left)
+        except Exception as error:
+            self.failed_with(error)
+            return
+        if self.on_chunk is not None:
+            self.on_chunk()
+        if not self._owing and self._behind:
+            chunk, self._behind = self._behind, b""
+            self._target_sent(chunk)
+        self._read_target()
+
+    def _read_target(self) -> None:
+        """Read the target again, unless something holds it."""
+        full = self._client.congested and not self._muted
+        if not (self._owing or full or Hold.RECORDER in self._holds):
+            self._target.release()
+
+    def _look_at_answers(self, waiting: tuple[Wait, Iterator[Step]]) -> None:
+        """Go on with what the client sent once enough of it was answered."""
+        wait, left = waiting
+        if wait.over():
+            self._waiting = None
+            self.hold(Hold.REST)
+            self.release(Hold.ANSWERS)
+            self.rests.put(partial(self._go_on, left))
 
     def _after_boundary(self, chunk: bytes) -> bytes:
         """What of the last chunk that may pass comes after its message is whole, once that has passed."""
@@ -231,12 +276,12 @@ class Relay:
                     self._client.write(data)
             case Tell(data):
                 self._target.write(data)
-            case Ask(action):
+            case Ask():
                 self.hold(Hold.ASKED)
-                self._later(self._decide(action))
-            case Think(work):
+                self.waits.ask(step)
+            case Think():
                 self.hold(Hold.THINKING)
-                self._later(self._think(work))
+                self.waits.think(step)
             case Close(reason, detail):
                 self._ended(reason, detail)
             case _:
@@ -244,37 +289,9 @@ class Relay:
 
     # -- waiting, without the loop's other sessions noticing -----------------------------------------------------
 
-    def _later(self, coroutine: Awaitable[None]) -> None:
-        if self._tasks is None:
-            raise AssertionError("the relay has not been started")
-        self._tasks.create_task(coroutine)  # type: ignore[arg-type]
-
-    async def _decide(self, action: Action) -> None:
-        if self.decide is None:
-            self._ended(EndReason.PROTOCOL_ERROR, "nobody can decide this")
-            return
-        decision = await self.decide(action)
-        self._resume(self.inspector.resume(decision), Hold.ASKED)
-
-    async def _think(self, work: Callable[[], None]) -> None:
-        try:
-            await asyncio.get_running_loop().run_in_executor(self.thinking, work)
-            if Hold.ENDING not in self._holds:
-                self._resume(self.inspector.resume(None), Hold.THINKING)
-        except Exception as error:
-            self.failed_with(error)
-
-    def _wait_for_disk(self, rest: Sequence[Step]) -> None:
+    def _wait_for_disk(self, rest: Iterator[Step]) -> None:
         self.hold(Hold.DURABLE)
-        self._later(self._after_disk(rest))
-
-    async def _after_disk(self, rest: Sequence[Step]) -> None:
-        try:
-            await self._recorder.durable()
-        except Unavailable as error:
-            self._ended(EndReason.RECORDER_FAILED, error.public)
-            return
-        self._resume(rest, Hold.DURABLE)
+        self.waits.disk(rest)
 
     def keep_step(self) -> None:
         """For sessions whose bytes are kept: where more of them wait than the recorder works off, neither side is
@@ -286,21 +303,27 @@ class Relay:
         if self._recorder.behind and Hold.RECORDER not in self._holds:
             self.hold(Hold.RECORDER)
             self._target.hold()
-            self._later(self._catch_up())
+            self.waits.later(self._catch_up())
 
     async def _catch_up(self) -> None:
         await self._recorder.caught_up()
         self.release(Hold.RECORDER)
-        self._target.release()
+        self._read_target()
 
-    def _resume(self, steps: Sequence[Step], held: Hold) -> None:
+    def _resume(self, steps: Iterable[Step], held: Hold) -> None:
         if Hold.ENDING in self._holds or not self.may_forward():
             return
-        self.release(held)  # before: what is carried out may hold it for the same reason again
+        begun = self._boottime()
+        self._holds &= ~held  # before: what is carried out may hold it for the same reason again
         try:
-            self._carry_out(steps)
+            self._carry_out(iter(steps))
         except Exception as error:
             self.failed_with(error)
+        self.release(held & ~self._holds)
+        self.rests.took(self._boottime() - begun)
+
+    def _failed(self, error: Exception) -> None:
+        self.failed_with(error)
 
     def hold(self, why: Hold) -> None:
         """Stop reading the client, for one more reason."""
@@ -317,7 +340,7 @@ class Relay:
         self.release(Hold.TARGET_FULL)
 
     def _client_drained(self) -> None:
-        self._target.release()
+        self._read_target()
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -434,7 +457,7 @@ class Relay:
         """From now on what the target sends is only looked at."""
         self._muted = True
         self._boundary.set()
-        self._target.release()
+        self._read_target()
 
     async def quiet(self, patience: float) -> bool:
         """Read the target until it runs nothing for us, at most ``patience`` seconds."""
@@ -448,6 +471,7 @@ class Relay:
 
     def left(self, outcome: Ending) -> Sequence[Record]:
         """Records that close what is still open, counted; the session records them."""
+        self._over = True
         records = self.inspector.finish(outcome)
         for record in records:
             if isinstance(record, StatementFinished):

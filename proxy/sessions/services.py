@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +11,9 @@ from proxy.core.actions import Action
 from proxy.core.errors import Denied, TidegateError
 from proxy.core.ports import Clock, Ids, Metrics, Recordings, Store
 from proxy.sessions.registry import Registry
+from proxy.sessions.rests import Rests
 from proxy.sessions.watch import Watch
+from proxy.sessions.workshop import Workshop
 
 
 class Gate(Protocol):
@@ -83,17 +84,11 @@ async def allowed(admission: Admission, action: Action) -> Decision:
     return Decision(Outcome.ALLOW, admission.grant.rule)
 
 
-def one_thread() -> Executor:
-    """Where inspectors have long things thought about: one at a time, so that the loop is never outnumbered, and
-    apart from the threads that log-ins and cuts wait for. Ends with its last user."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="thinking")
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     """``log`` is a structlog logger; ``node`` names this worker in records, ``started`` (epoch seconds) tells its
     lives apart. ``configured`` gives the settings as they are now; ``decide`` answers what inspectors ask,
-    ``thinking`` does what takes them long."""
+    ``workshop`` does what takes them long; ``rests`` is what is left to do of chunks that were read."""
 
     loop: asyncio.AbstractEventLoop
     clock: Clock
@@ -109,7 +104,8 @@ class Services:
     started: float
     log: Any
     decide: Callable[[Admission, Action], Awaitable[Decision]] = allowed
-    thinking: Executor = field(default_factory=one_thread)
+    workshop: Workshop = field(default_factory=Workshop)
+    rests: Rests = field(default_factory=Rests)
 
     @property
     def settings(self) -> Settings:

@@ -18,7 +18,7 @@ from proxy.core.feed import FeedItem, Scope
 from proxy.core.ports import Recorder
 from proxy.core.records import Note, Record
 from proxy.core.records import Outcome as Ending
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, SessionStatus
 from proxy.core.steps import Inspector
 from proxy.sessions.conversation import Conversation, Farewell
@@ -32,6 +32,7 @@ from proxy.sessions.services import Services, TargetControl
 from proxy.sessions.transport import Stream
 
 DIAL = 10.0
+NOBODY = ServedBy()
 BLIND = "the gateway cannot see revocations any more"
 
 
@@ -92,7 +93,7 @@ class Session:
             (Scope.ALL, ""),
             (Scope.ALL, "*"),
             (Scope.GRANT, admission.grant.id),
-            (Scope.IDENTITY, admission.identity.name),
+            (Scope.IDENTITY, admission.identity.id),
             (Scope.RESOURCE, admission.resource.name),
             (Scope.TOKEN, admission.jti),
         }
@@ -103,7 +104,9 @@ class Session:
         addresses = tuple(each for each in admission.resource.addresses if port in (0, each[1]))
         return await connect(self._services.loop, addresses, DIAL)
 
-    async def start(self, protocol: str, client: str, header: Mapping[str, object]) -> Recorder:
+    async def start(
+        self, protocol: str, client: str, header: Mapping[str, object], served_by: ServedBy = NOBODY
+    ) -> Recorder:
         """Open the recording and commit the session's start: after this the client may be told OK.
 
         ``Unavailable`` when either cannot be had, ``Denied`` when the grant has too many sessions by now.
@@ -111,14 +114,17 @@ class Session:
         admission = self._admitted()
         services = self._services
         self._waits_for = EndReason.STORE_LOST
-        key, recorder = services.recordings.open(self.id, {"protocol": protocol, **header})
+        key, recorder = services.recordings.open(
+            self.id, {"protocol": protocol, "identity_id": admission.identity.id, **header}
+        )
         self._recorder = recorder
         record = SessionRecord(
             id=self.id,
             node=services.node,
             protocol=protocol,
             grant=admission.grant.id,
-            identity=admission.identity.name,
+            identity=admission.identity.id,
+            identity_name=admission.identity.name,
             resource=admission.resource.name,
             account=admission.account.name,
             database=admission.database,
@@ -127,6 +133,7 @@ class Session:
             started=services.clock.now(),
             status=SessionStatus.LIVE,
             recording=key,
+            served_by=served_by,
         )
         self.record = record  # first: whoever is cancelled while it commits cannot know whether it was kept
         await self._ledger.began(record, admission, self._settings.sessions_per_grant)
@@ -162,9 +169,10 @@ class Session:
         recorder = self._recorded()
         boottime = self._services.clock.boottime
         relay = Relay(inspector, recorder, self.client, target, self.end, boottime)
-        relay.decide = self.decide
+        relay.waits.decide = self.decide
         relay.durable = self._settings.durable
-        relay.thinking = self._services.thinking
+        relay.waits.workshop = self._services.workshop
+        relay.rests = self._services.rests
         relay.may_forward = self.may_forward
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):

@@ -12,6 +12,7 @@ from proxy.core.access import Outcome
 from proxy.core.errors import Unavailable
 from proxy.core.identity import Account, Role
 from proxy.core.targets import (
+    HostPorts,
     PostgresControl,
     PostgresCredential,
     PostgresTarget,
@@ -21,6 +22,7 @@ from proxy.core.targets import (
     SshLogin,
     SshTarget,
     TcpTarget,
+    UnixSocket,
 )
 from proxy.policy.decide import Ask, decide
 from tests.gateway_config.files import HASH, put, toml
@@ -141,13 +143,15 @@ HOSTS = toml(
     certificate = true
     principal = "gateway"
     allow = []
-    forward = ["DB:5432", "[::1]:80"]
+    forward = ["DB:5432", "[::1]:80-90", "unix:/run/x.sock"]
 
     [[resources]]
     name = "new"
     protocol = "ssh"
     address = "new:22"
     trust_first_use = true
+    max_sessions = 3
+    max_forwards = 4
     [[resources.accounts]]
     name = "ops"
     certificate = true
@@ -237,7 +241,7 @@ def test_a_target_without_tls(config):
 
 def test_hosts_and_how_they_are_known(hosts):
     assert hosts.resources["box"].options == SshTarget(host_keys=(KEY,))
-    assert hosts.resources["new"].options == SshTarget(trust_first=True)
+    assert hosts.resources["new"].options == SshTarget(trust_first=True, max_sessions=3, max_forwards=4)
     assert (hosts.resources["box"].protocol, hosts.resources["box"].addresses) == ("ssh", (("box", 22),))
 
 
@@ -251,7 +255,12 @@ def test_how_accounts_of_a_host_are_entered_and_what_they_may_do(hosts, tmp_path
         ),
         "tunnel": SshLogin(
             SshCredential(issued=True, principal="gateway"),
-            SshAllowance(False, False, False, forward=(("db", 5432), ("::1", 80))),
+            SshAllowance(
+                False,
+                False,
+                False,
+                forward=(HostPorts("db", 5432, 5432), HostPorts("::1", 80, 90), UnixSocket("/run/x.sock")),
+            ),
         ),
     }
     assert all(each.databases == () for each in hosts.resources["box"].accounts)

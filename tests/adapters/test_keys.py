@@ -237,6 +237,21 @@ def test_a_reload_that_fails_keeps_what_was_known(folder: KeyFolder) -> None:
     assert keys.current()[0] == kid
 
 
+def test_what_a_later_version_wrote_into_the_index_is_kept(folder: KeyFolder) -> None:
+    clock = FakeClock()
+    keys = FileTokenKeys(folder, clock, lambda: 600.0)
+    written = json.loads((folder.path / "tokens.json").read_text())
+    written["keys"][0]["hardware"] = {"slot": 3}
+    folder.write("tokens.json", json.dumps({"witness": "w", **written}).encode())
+    keys.reload()
+    new = keys.rotate(clock.now())
+    keys.undo(keys.prepare(clock.now()))
+    after = json.loads((folder.path / "tokens.json").read_text())
+    assert after["witness"] == "w"
+    assert [each.get("hardware") for each in after["keys"]] == [{"slot": 3}, None]
+    assert [each["kid"] for each in after["keys"]][1] == new
+
+
 # -- the seal
 
 CHANGES: dict[str, Any] = {
@@ -255,6 +270,8 @@ CHANGES: dict[str, Any] = {
     "revoked_by": "dave",
     "revoked_reason": "x",
     "mac": "00",
+    "identity_name": "alicia",
+    "revoked_by_name": "dave",
     "sealed": '{"fields":{},"must":[]}',
 }
 

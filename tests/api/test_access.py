@@ -35,11 +35,23 @@ async def test_a_request_that_is_denied_says_why(world: ApiWorld) -> None:
     assert answer.json()["grant"] is None
 
 
-async def test_the_trace_of_a_decision_is_for_auditors(world: ApiWorld) -> None:
+async def test_the_whole_trace_is_for_auditors_and_admins_and_ones_own_for_who_asked(world: ApiWorld) -> None:
+    """Rules that are not about somebody say who may what: nobody else's business."""
     request = await world.pending("alice")
-    assert (await got(world, "alice", f"/v1/requests/{request.id}"))["decision"]["trace"] == []
-    assert (await got(world, "bob", f"/v1/requests/{request.id}"))["decision"]["trace"] == []
-    assert (await got(world, "carol", f"/v1/requests/{request.id}"))["decision"]["trace"] != []
+    rules = {
+        name: [each["rule"] for each in (await got(world, name, f"/v1/requests/{request.id}"))["decision"]["trace"]]
+        for name in ("alice", "bob", "carol", "dave")
+    }
+    everything = [each.name for each in world.catalog.rules]
+    assert rules == {"alice": ["one-yes"], "bob": [], "carol": everything, "dave": everything}
+
+
+async def test_a_rule_that_covers_and_wants_more_is_in_ones_own_trace(world: ApiWorld) -> None:
+    body = {"resource": "shop", "account": "readonly", "duration": "2h", "reason": "ticket 7"}
+    request = (await world.call("alice", "POST", "/v1/requests", body)).json()["request"]
+    (only,) = request["decision"]["trace"]
+    assert (only["rule"], only["matched"]) == ("auto", False)
+    assert "at most 1h" in only["why"]
 
 
 async def test_an_approval_gives_the_grant(world: ApiWorld) -> None:
@@ -47,6 +59,7 @@ async def test_an_approval_gives_the_grant(world: ApiWorld) -> None:
     made = (await world.call("bob", "POST", f"/v1/requests/{request.id}/approve", {"reason": "fine"})).json()
     assert made["request"]["approvals"][0] == {
         "by": "bob",
+        "by_id": "bob",
         "approved": True,
         "at": "2027-01-15T08:00:00.000Z",
         "reason": "fine",

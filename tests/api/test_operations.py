@@ -147,8 +147,13 @@ async def test_an_only_host_needs_no_name_and_is_not_ready_then(world: ApiWorld)
 
 async def test_reload_and_rotate_ring(world: ApiWorld) -> None:
     told = (await world.call("dave", "POST", "/v1/config/reload")).json()
-    anew = ["listeners[pg].tls.certificate"]
-    assert told == {"digest": "new", "changed": ["policies[0].accounts"], "restart": ["listeners"], "renewed": anew}
+    assert told == {
+        "digest": "new",
+        "changed": ["policies[0].accounts"],
+        "restart": ["listeners"],
+        "renewed": ["listeners[pg].tls.certificate"],
+        "warnings": ["nobody is an auditor"],
+    }
     for body, distrust in ((None, False), ({}, False), ({"distrust": True}, True)):
         assert (await world.call("dave", "POST", "/v1/keys/rotate", body)).json() == {"kid": "k2"}
         assert world.store.state.trail[-1].body["distrust"] is distrust

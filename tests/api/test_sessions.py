@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from proxy.api.services import Noted
+from proxy.core.sessions import OWN_PIDS, ServedBy
 from proxy.core.states import EndReason, SessionStatus
 from tests.api.world import ApiWorld
+from tests.fakes.things import SERVED
 
 
 def views(world: ApiWorld) -> list[tuple[str, str, str]]:
@@ -84,6 +86,21 @@ async def test_a_recording_on_another_machine_is_said_to_be_there(world: ApiWorl
         assert answer.status_code == 404
         assert "node-7" in answer.json()["hint"]
     assert (await world.call("alice", "GET", "/v1/sessions/session-1")).json()["running"] is None
+
+
+async def test_who_is_behind_a_process_of_the_target_is_found_by_its_pid(world: ApiWorld) -> None:
+    grant = await world.granted("alice")
+    await world.session(grant, "session-1", **SERVED)
+    await world.session(grant, "session-2", served_by=ServedBy(OWN_PIDS + 7))
+    (found,) = (await world.call("carol", "GET", "/v1/sessions?pid=4194304&live=1")).json()["items"]
+    assert (found["id"], found["target_pid"]) == ("session-1", 4_194_304)
+    assert found["backend_start"] == "2027-01-15T08:00:00.123Z"
+    hidden = (await world.call("carol", "GET", "/v1/sessions/session-2")).json()
+    assert (hidden["target_pid"], hidden["backend_start"]) == (None, None)  # a pid of ours is nobody's there
+    assert (await world.call("carol", "GET", f"/v1/sessions?pid={OWN_PIDS + 7}")).status_code == 422
+    assert (await world.call("carol", "GET", "/v1/sessions?pid=1")).json()["items"] == []
+    for nobody in ("eve", "bob"):
+        assert (await world.call(nobody, "GET", "/v1/sessions?pid=4194304")).json()["items"] == []
 
 
 async def test_notes_page(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:

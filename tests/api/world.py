@@ -2,7 +2,7 @@
 carol (auditor), dave (admin)."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from proxy.audit.signing import Signing
 from proxy.core.access import Grant, Request
 from proxy.core.errors import PeerError
 from proxy.core.events import KeysRotated
+from proxy.core.identity import Identity, Who
 from proxy.core.ports import Node
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
@@ -32,12 +33,13 @@ PASSWORD = "correct horse battery"
 class FakePasswords:
     """``core.ports.Passwords``: everybody has the same one."""
 
-    def __init__(self) -> None:
+    def __init__(self, people: Callable[[], Iterable[Identity]] = lambda: PEOPLE) -> None:
+        self.people = people
         self.asked = 0
 
     async def verify(self, name: str, password: str) -> bool:
         self.asked += 1
-        return password == PASSWORD and name in {each.name for each in PEOPLE}
+        return password == PASSWORD and name in {each.name for each in self.people()}
 
 
 class FakeMetrics:
@@ -119,7 +121,7 @@ class ApiWorld(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.passwords = FakePasswords()
+        self.passwords = FakePasswords(lambda: self.catalog.identities.values())
         self.doorbell = FakeDoorbell()
         self.metrics = FakeMetrics()
         self.recordings = FakeRecordings()
@@ -162,17 +164,17 @@ class ApiWorld(World):
         )
         self.api: FastAPI = create_api(self.services)
 
-    async def reloaded(self, actor: str) -> Reload:
+    async def reloaded(self, by: Who) -> Reload:
         if self.reload_fails:
             raise PeerError("the configuration has 1 problem: store.url: is missing")
         changed, renewed = self.reload_changes
-        return Reload("new", tuple(changed), ("listeners",), tuple(renewed))
+        return Reload("new", tuple(changed), ("listeners",), tuple(renewed), ("nobody is an auditor",))
 
-    async def rotated(self, actor: str, distrust: bool) -> str:
-        await self.store.commit(lambda writer: writer.append(KeysRotated(actor, "k2", "u2", distrust)))
+    async def rotated(self, by: Who, distrust: bool) -> str:
+        await self.store.commit(lambda writer: writer.append(KeysRotated(by[0], "k2", "u2", distrust)))
         return "k2"
 
-    async def targets_rotated(self, actor: str, switch: bool) -> None:
+    async def targets_rotated(self, by: Who, switch: bool) -> None:
         _ = self.ssh_keys.targets.switch() if switch else self.ssh_keys.targets.prepare()
 
     def client(self, source: str = OFFICE) -> httpx.AsyncClient:

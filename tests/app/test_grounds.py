@@ -188,7 +188,7 @@ async def test_a_worker_admits_again_when_the_store_goes_on_under_a_new_origin(t
         signing = Signing(sign, PUBLIC, bench.memory)
 
         def restore(writer: Writer) -> None:
-            signing.restore(writer, "dave", "the disk broke")
+            signing.restore(writer, ("dave", "dave"), "the disk broke")
             signing.seal(writer)
 
         await bench.store.commit(restore)  # by another host: nothing is remembered here

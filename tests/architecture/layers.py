@@ -25,7 +25,10 @@ RANKS: Mapping[str, int] = {
 CONTROL_SIDE = ("api", "web")
 DATA_SIDE = ("sessions", "protocols")
 IMPURE_PROTOCOL_FILES = ("engine", "upstream", "control", "cancels", "trial")
-ON_ASYNCSSH = ("transport", "lines", "client_side", "ledger", "passing", "channels", "tunnels", "conversation")
+ON_ASYNCSSH = (
+    *("transport", "lines", "line_channels", "tolerance", "tries", "client_side", "ledger", "passing", "channels"),
+    *("tunnels", "openings", "conversation"),
+)
 """SSH brings its own connection: the files of it that asyncssh calls, or that call it."""
 NOT_IN_PROTOCOLS = frozenset({"asyncio", "asyncssh", "socket", "ssl", "time", "threading", "os"})
 NOT_IN_CORE = frozenset(

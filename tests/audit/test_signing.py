@@ -42,7 +42,7 @@ class Host:
 
     async def restore(self) -> TrailHead:
         def unit(writer: Writer) -> TrailHead:
-            self.signing.restore(writer, "dave", "the disk broke")
+            self.signing.restore(writer, ("dave", "dave"), "the disk broke")
             return self.signing.seal(writer)
 
         head = await self.store.commit(unit)

@@ -10,6 +10,7 @@ from proxy.cli.main import COMMANDS, GROUPS
 from tests.api.test_ending import ended
 from tests.api.world import OFFICE, ApiWorld
 from tests.cli.conftest import Shell
+from tests.fakes.things import SERVED
 
 ASK = ("request", "shop", "--as", "readonly", "--for", "30m", "--reason", "ticket 7")
 
@@ -216,6 +217,20 @@ def test_looking(tidegate: Shell, world: ApiWorld) -> None:
     assert "the trail is whole" in tidegate("carol", "audit", "verify").out
     assert tidegate("alice", "audit", "log").code == 3
     assert "readonly" in tidegate("alice", "resources").out
+
+
+def test_who_is_behind_a_process_of_the_target(tidegate: Shell, world: ApiWorld) -> None:
+    grant = asyncio.run(world.granted("alice"))
+    asyncio.run(world.session(grant, "session-1", **SERVED))
+    asyncio.run(world.session(grant, "session-2"))
+    shown = tidegate("carol", "sessions", "--live").out
+    assert "PID" in shown and "4194304" in shown
+    shown = tidegate("carol", "sessions", "--pid", "4194304").out
+    assert "session-1" in shown and "session-2" not in shown
+    assert "there are no live sessions of pid 5" in tidegate("carol", "sessions", "--live", "--pid", "5").out
+    assert tidegate("carol", "sessions", "--pid", "0").code == 2
+    (one,) = tidegate("carol", "sessions", "--pid", "4194304", "--json").json["items"]
+    assert one["target_pid"] == 4_194_304
 
 
 def test_a_node_is_drained(tidegate: Shell, world: ApiWorld) -> None:

@@ -31,10 +31,31 @@ def run(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     return (code, *capfd.readouterr())
 
 
+AUDITOR = """
+[[groups]]
+name = "auditors"
+roles = ["auditor"]
+
+[[users]]
+name = "carol"
+groups = ["auditors"]
+"""
+
+
 def test_a_good_file(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config.write_text(config.read_text() + AUDITOR)
     code, out, err = run(capfd, "config", "check", "--config", str(config))
     assert (code, out, err) == (0, f"{config} is good\n", "")
-    assert run(capfd, "config", "check", str(config), "--json")[:2] == (0, '{"ok": true, "problems": []}\n')
+    told = run(capfd, "config", "check", str(config), "--json")[:2]
+    assert told == (0, '{"ok": true, "problems": [], "warnings": []}\n')
+
+
+def test_a_good_file_in_which_nobody_is_an_auditor(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capfd, "config", "check", str(config))
+    assert (code, out) == (0, f"{config} is good\n")
+    assert err.startswith("look at this: nobody is an auditor")
+    (warning,) = json.loads(run(capfd, "config", "check", str(config), "--json")[1])["warnings"]
+    assert "admins_read" in warning
 
 
 def test_every_mistake_with_its_place(config: Path, capfd: pytest.CaptureFixture[str]) -> None:

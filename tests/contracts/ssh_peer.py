@@ -8,19 +8,20 @@ import asyncssh
 from asyncssh.packet import String, UInt32
 
 from proxy.core.identity import Account, Resource
-from proxy.core.targets import Secret, SshAllowance, SshCredential, SshLogin, SshTarget
+from proxy.core.targets import HostPorts, Secret, SshAllowance, SshCredential, SshLogin, SshTarget, UnixSocket
 from proxy.protocols.ssh.engine import SshEngines
 from proxy.sessions.services import Engine, Front, Services
 from tests.contracts.peer import CountingPeer
 from tests.fakes.ssh_keys import MemoryHosts, MemoryKeys
 
 FAR = ("far", 7)
+SOCKET = "/run/far.sock"
 
 
 class SshPeer(CountingPeer):
     """The target runs what it is told as a command; ``slow`` until it is signalled, ``flood N`` says N bytes.
-    ``far`` makes its end of a connection to ``FAR``, the one place that may be forwarded to. It opens a session
-    while ``opens`` is set."""
+    ``far`` makes its end of a connection to ``FAR`` or ``SOCKET``, the places that may be forwarded to. It opens a
+    session while ``opens`` is set; ``told`` is what clients asked of its sessions besides."""
 
     protocol = "ssh"
 
@@ -30,6 +31,7 @@ class SshPeer(CountingPeer):
         self.opens = asyncio.Event()
         self.opens.set()
         self.far: Callable[[], Any] = lambda: False
+        self.told: list[tuple[Any, ...]] = []
         self._keys = MemoryKeys()
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._acceptor: asyncssh.SSHAcceptor | None = None
@@ -51,8 +53,10 @@ class SshPeer(CountingPeer):
         return Resource("thing", "ssh", (("127.0.0.1", port),), options=SshTarget(host_keys=(key,)))
 
     def account(self) -> Account:
+        host, port = FAR
+        forward = (HostPorts(host, port, port), UnixSocket(SOCKET))
         return Account(
-            "any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance(forward=(FAR,)))
+            "any", credential=SshLogin(SshCredential(password=Secret("x")), SshAllowance(forward=forward))
         )
 
     def engine(self, services: Services) -> tuple[Engine, list[Callable[[], Awaitable[None]]]]:
@@ -106,6 +110,9 @@ class Host(asyncssh.SSHServer):
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         return self._peer.far()
 
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        return self._peer.far()
+
 
 class Process(asyncssh.SSHServerSession[str]):
     """One command."""
@@ -138,7 +145,21 @@ class Process(asyncssh.SSHServerSession[str]):
     def eof_received(self) -> bool:
         return True
 
+    def pty_requested(self, term_type: str, term_size: Any, term_modes: Any) -> bool:
+        self._peer.told.append(("terminal", term_type, *term_size))
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        self._peer.told.append(("size", width, height, pixwidth, pixheight))
+
+    def break_received(self, msec: int) -> bool:
+        self._peer.told.append(("break", msec))
+        return True
+
     def signal_received(self, signal: str) -> None:
+        self._peer.told.append(("signal", signal))
+        if signal.startswith("USR"):
+            return
         self._peer.stopped.set()
         self._channel.exit_with_signal(signal)
 

@@ -13,12 +13,12 @@ from proxy.core.errors import PeerError
 from proxy.core.events import GrantIssued, GrantRevoked, LoggedIn, SessionEnded, SessionStarted
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.ports import Lock, Node, Page, Reader, Store, Viewer, Writer
-from proxy.core.sessions import CutReceipt, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead
 from tests.audit.trails import link_salted
 from tests.contracts.conftest import Home
-from tests.fakes.things import ENDED, T0, a_decision, a_grant, a_request, a_session, an_event
+from tests.fakes.things import ENDED, SERVED, T0, a_decision, a_grant, a_request, a_session, an_event
 
 Put = Callable[[Writer], Any]
 Row = TypeVar("Row")
@@ -365,7 +365,10 @@ async def test_the_facts_tell_everything_that_stands_against(store: Store) -> No
 # -- sessions and nodes
 
 
-@pytest.mark.parametrize("changes", [{}, ENDED, ENDED | {"receipt": None}, ENDED | {"receipt": CutReceipt(T0, T0)}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, SERVED, ENDED, ENDED | SERVED, ENDED | {"receipt": None}, ENDED | {"receipt": CutReceipt(T0, T0)}],
+)
 async def test_a_session_comes_back_as_it_was(store: Store, changes: dict[str, Any]) -> None:
     session = a_session(**changes)
     await store.commit(all_of(lambda w: w.put_session(a_session()), lambda w: w.put_session(session)))
@@ -378,17 +381,24 @@ async def test_sessions_are_paged_and_filtered(store: Store) -> None:
         writer.put_session(a_session("session-1", **ENDED))
         writer.put_session(a_session("session-2", identity="eve"))
         writer.put_session(a_session("session-3", resource="box", node="node-2"))
-        writer.put_session(a_session("session-4", grant="grant-2"))
+        writer.put_session(a_session("session-4", grant="grant-2", served_by=ServedBy(77, T0)))
+        writer.put_session(a_session("session-5", served_by=ServedBy(77, T0), **ENDED))
+        writer.put_session(a_session("session-6", served_by=ServedBy(2**31 - 1)))
 
     await store.commit(unit)
     for wanted, expected in [
-        ({}, "4321"),
-        ({"live": True}, "432"),
-        ({"live": False}, "1"),
+        ({}, "654321"),
+        ({"live": True}, "6432"),
+        ({"live": False}, "51"),
         ({"identity": "eve"}, "2"),
         ({"resource": "box"}, "3"),
         ({"grant": "grant-2"}, "4"),
-        ({"node": "node-1", "live": True}, "42"),
+        ({"node": "node-1", "live": True}, "642"),
+        ({"pid": 77}, "54"),
+        ({"pid": 77, "live": True}, "4"),
+        ({"pid": 2**31 - 1}, "6"),
+        ({"pid": 0}, "321"),
+        ({"pid": 78}, ""),
     ]:
         found = await store.read(lambda r, wanted=wanted: r.sessions(Page(), **wanted))  # type: ignore[misc]
         assert "".join(each[-1] for each in ids(found)) == expected

@@ -14,6 +14,8 @@ from proxy.core.errors import PeerError
 from proxy.core.events import plain
 from proxy.core.feed import EFFECTS, Effect, FeedItem, FeedKind, Scope
 from proxy.core.ports import Node
+from proxy.core.records import Flow, Via
+from proxy.core.records import Outcome as Ending
 from proxy.core.sessions import CutReceipt, Totals
 from proxy.core.states import (
     REQUEST_TRANSITIONS,
@@ -24,7 +26,7 @@ from proxy.core.states import (
     step,
 )
 from proxy.core.vocabulary import HEARD, VOCABULARY, everybody_speaks
-from proxy.core.words import StoredWord, newer_keys, read
+from proxy.core.words import StoredCode, StoredWord, newer_keys, read
 
 WORDS = [
     each
@@ -58,6 +60,19 @@ def test_a_name_of_a_member_is_no_member(kind: type[StoredWord]) -> None:
         assert (each.is_known, kind(each.value) is each) == (True, True)
     with pytest.raises(ValueError, match="5"):
         kind(5)
+
+
+CODES = [Via, Flow, Ending]
+
+
+@pytest.mark.parametrize("kind", CODES)
+@given(number=st.integers(-(2**31), 2**31))
+def test_any_number_has_a_name(kind: type[StoredCode], number: int) -> None:
+    listed = {each.value for each in kind}
+    code = kind(number)
+    assert (int(code), code == number, code.name in kind.__members__) == (number, True, number in listed)
+    assert number in listed or code.name == f"UNKNOWN_{number}"
+    assert {each.value for each in kind} == listed
 
 
 KINDS = [Decision, Approval, Considered, Totals, CutReceipt]

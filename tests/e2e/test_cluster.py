@@ -229,14 +229,17 @@ def test_a_machine_with_another_ones_name_does_not_start_and_ends_none_of_its_se
     until(nodes.ready)
 
 
-def test_a_cancel_request_finds_its_way_to_another_gateway(nodes: Nodes) -> None:
+@pytest.mark.parametrize("version", [messages.PROTOCOL_3_0, messages.PROTOCOL_3_2])
+def test_a_cancel_request_finds_its_way_to_another_gateway(nodes: Nodes, version: int) -> None:
+    """Which looks for its session by the target's own pid."""
     wire = Wire(nodes.b, direct=True)
     with closing(wire.sock):
-        wire.start()
+        wire.start(version)
         pid, key = log_in(wire, nodes.a.token())
         wire.say(messages.query(LONG))
         until(lambda: bool(nodes.b.cluster.execute(f"select 1 from pg_stat_activity where query = '{LONG}'")))
-        cancel(nodes.a, pid, bytes(4), "127.0.0.1")
+        assert nodes.b.cluster.execute(f"select 1 from pg_stat_activity where pid = {pid} and query = '{LONG}'")
+        cancel(nodes.a, pid, bytes(len(key)), "127.0.0.1")
         cancel(nodes.a, pid, key, "127.0.0.1")
         assert b"57014" in b"".join(body for _, body in wire.until(b"Z"))
         wire.say(messages.query("select 1"))

@@ -37,6 +37,7 @@ MASKS = {
     r"\b127\.0\.0\.1:\d+": "ADDRESS",
     r"\b\d+ (rows|signed heads)|\brow \d+": "N",
     r"^\d+ +TIME": "N TIME",
+    r"TIME  \d+  ": "TIME  PID  ",
     r"\"feed_position\":\d+": "N",
     r"\"digest\":\"[0-9a-f]+…?\"": "N",
 }

@@ -1,14 +1,12 @@
-"""Other clients than OpenSSH's, and what is built on OpenSSH's: dropbear, paramiko, asyncssh, Ansible and
-multiplexed connections, straight at the sshd and through the gateway."""
+"""Other clients than OpenSSH's, and what is built on OpenSSH's: dropbear, asyncssh, Ansible and multiplexed
+connections, straight at the sshd and through the gateway. paramiko has a file of its own."""
 
 import asyncio
 import contextlib
 import hashlib
 import shutil
-import socket
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +16,7 @@ import asyncssh
 import pytest
 
 from tests.peers.openssh import Door
-from tests.peers.ssh_gateway import SshGateway
 from tests.peers.sshd import program
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import paramiko
 
 BINARY = bytes(range(256)) * 2000
 
@@ -48,86 +41,6 @@ def test_dropbears_client(door: Door) -> None:
     done = door.run(command, data=BINARY, DROPBEAR_PASSWORD=door.password)
     assert (done.returncode, done.stdout) == (7, BINARY)
     assert b"err\n" in done.stderr
-
-
-# -- paramiko ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def by_paramiko(door: Door) -> Iterator[paramiko.SSHClient]:
-    """Whom it trusts is not what is tested here: it knows no authorities for hosts."""
-    with paramiko.SSHClient() as client:
-        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        client.connect(
-            "127.0.0.1",
-            door.port,
-            door.user,
-            password=door.password or None,
-            key_filename=str(door.key) if door.key else None,
-            allow_agent=False,
-            look_for_keys=False,
-            timeout=20,
-        )
-        yield client
-
-
-def test_paramiko_runs_commands_side_by_side(door: Door) -> None:
-    with by_paramiko(door) as client:
-        opened = [client.exec_command("cat; echo err >&2; exit 7", timeout=20) for _ in range(4)]
-        for stdin, _, _ in opened:
-            stdin.write(BINARY)
-            stdin.channel.shutdown_write()
-        for _, stdout, stderr in opened:
-            assert stdout.read() == BINARY
-            assert stderr.read() == b"err\n"
-            assert stdout.channel.recv_exit_status() == 7
-
-
-def test_paramiko_at_a_terminal_and_with_files(door: Door, tmp_path: Path) -> None:
-    with by_paramiko(door) as client:
-        with client.invoke_shell("vt100", 90, 30) as shell:
-            shell.settimeout(20)
-            shell.resize_pty(91, 31)
-            shell.sendall(b"stty size; echo e''nd\n")
-            seen = b""
-            while b"end\r\n" not in seen:
-                seen += shell.recv(4096)
-            assert b"31 91\r\n" in seen
-        with client.open_sftp() as files:
-            there = str(tmp_path / "there")
-            with files.open(there, "wb") as file:
-                file.set_pipelined(True)
-                file.write(BINARY)
-            assert files.stat(there).st_size == len(BINARY)
-            files.rename(there, there + "2")
-            with files.open(there + "2", "rb") as file:
-                file.prefetch()
-                assert file.read() == BINARY
-            with pytest.raises(FileNotFoundError):
-                files.stat(there)
-            assert files.listdir(str(tmp_path)) == ["door", "there2"] if door.name == "direct" else ["there2"]
-
-
-def test_paramiko_answers_a_question_with_the_token(box: SshGateway) -> None:
-    door = box.door()
-    with contextlib.closing(socket.create_connection(("127.0.0.1", door.port), 10)) as sock:
-        transport = paramiko.Transport(sock)
-        try:
-            transport.start_client(timeout=20)
-            asked: list[Any] = []
-
-            def answer(title: str, instructions: str, fields: list[Any]) -> list[str]:
-                asked.append((title, instructions, fields))
-                return [door.password for _ in fields]
-
-            assert transport.auth_interactive(door.user, answer) == []
-            channel = transport.open_session(timeout=20)
-            channel.exec_command("echo in")
-            assert channel.makefile().read() == b"in\n"
-        finally:
-            transport.close()
-    ((_, instructions, fields),) = [each for each in asked if each[2]]
-    assert "token" in instructions + fields[0][0]
 
 
 # -- asyncssh ------------------------------------------------------------------------------------------------------

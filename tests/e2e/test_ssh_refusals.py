@@ -2,10 +2,8 @@
 itself would allow all of it."""
 
 import asyncio
-import contextlib
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,20 +30,6 @@ def refused(gate: SshGateway, grant: str) -> list[tuple[str, str, str]]:
     """(protocol, text, error) of the statements of a grant's newest session that were refused."""
     found = gate.statements(gate.sessions(grant=grant)[0]["id"])
     return [(each["protocol"], each["text"], each["error"]) for each in found if each["outcome"] == "denied"]
-
-
-def says(port: int, words: bytes) -> bytes:
-    """What a service answers, until it ends."""
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.settimeout(20)
-        answer = b""
-        with contextlib.suppress(OSError):  # it may have gone already
-            sock.sendall(words)
-            sock.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionResetError):
-            while data := sock.recv(65_536):
-                answer += data
-        return answer
 
 
 # -- log-ins -------------------------------------------------------------------------------------------------------
@@ -188,48 +172,7 @@ def test_other_subsystems(box: SshGateway) -> None:
     assert "subsystem" in denied(box, grant)
 
 
-# -- forwards ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def forwarding(door: Door, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = door.line("ssh", "-N", "-v", *options, "box")
-    with door.running(command) as process:
-        assert process.stderr is not None
-        seen = b""
-        while b"Entering interactive session" not in seen:
-            line = process.stderr.readline()
-            assert line, seen
-            seen += line
-        yield process
-
-
-@pytest.mark.parametrize("resource", ["box", "forwards"])
-def test_a_forward_to_what_is_allowed(box: SshGateway, echo_port: int, resource: str) -> None:
-    port = free_port()
-    with forwarding(box.door(resource), "-L", f"{port}:127.0.0.1:{echo_port}"):
-        data = os.urandom(500_000)
-        assert says(port, data) == data
-        assert says(port, b"again") == b"again"
-
-
-def test_a_forward_to_what_is_not_allowed(box: SshGateway) -> None:
-    assert box.target is not None
-    grant, port = box.ssh_grant(), free_port()
-    with forwarding(box.door(grant=grant), "-L", f"{port}:127.0.0.1:{box.target.port}") as process:
-        assert says(port, b"hello") == b""
-        assert process.poll() is None
-    until(lambda: bool(refused(box, grant)))
-    assert refused(box, grant)[0][:2] == ("tunnel", f"127.0.0.1:{box.target.port}")
-
-
-def test_the_name_of_an_allowed_place_is_not_another_name_for_it(box: SshGateway, echo_port: int) -> None:
-    door = box.door()
-    for place in (f"localhost:{echo_port}", f"127.1:{echo_port}", f"[::ffff:127.0.0.1]:{echo_port}"):
-        done = door.run(door.line("ssh", "-W", place, "box"), data=b"hello")
-        assert (done.returncode != 0, done.stdout) == (True, b"")
-    done = door.run(door.line("ssh", "-W", f"127.0.0.1:{echo_port}", "box"), data=b"hello")
-    assert (done.returncode, done.stdout) == (0, b"hello")
+# -- what nobody may ----------------------------------------------------------------------------------------------
 
 
 def test_remote_forwards(box: SshGateway) -> None:

@@ -42,7 +42,7 @@ class EchoInspector:
             return [*steps, Ask(Statement(chunk.decode().strip()))]
         if chunk.startswith(b"think"):
             self.asked = chunk
-            return [*steps, Think(self.think)]
+            return [*steps, Think(self.work, chunk, self.thought)]
         return [Recorded(started, chunk)] if len(steps) == 1 else [*steps, Forward(chunk)]
 
     def feeder(self, side: Side) -> Callable[[bytes], Sequence[Step]]:
@@ -54,8 +54,11 @@ class EchoInspector:
         self.answered += 1
         return [Reply(f"DENIED {decision.reason}\n".encode())]
 
-    def think(self) -> None:
-        """What a test puts in its place takes as long as it likes."""
+    work: Callable[[bytes], object] = staticmethod(len)
+    """What a test puts in its place takes as long as it likes, in another process."""
+
+    def thought(self, result: object) -> None:
+        """What came of it."""
 
     def inject(self, text: str, hint: str = "") -> bytes:
         return b"" if self.inside else f"NOTICE {text}\n".encode()

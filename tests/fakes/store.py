@@ -59,12 +59,12 @@ def paged(rows: Iterable[Row], page: Page, **wanted: str | None) -> list[Row]:
 
 
 def said_yes(viewer: Viewer, request: Request | None) -> bool:
-    return request is not None and any(each.by == viewer.name and each.approved for each in request.approvals)
+    return request is not None and any(each.by == viewer.id and each.approved for each in request.approvals)
 
 
 def sees(viewer: Viewer, request: Request) -> bool:
     decides = bool(request.decision.approvers) and request.decision.approvers in viewer.groups
-    return request.identity == viewer.name or decides or said_yes(viewer, request)
+    return request.identity == viewer.id or decides or said_yes(viewer, request)
 
 
 class MemoryWriter:
@@ -118,7 +118,7 @@ class MemoryWriter:
             if (live_at is None or (grant.revoked is None and grant.ends > live_at))
             and (
                 viewer is None
-                or grant.identity == viewer.name
+                or grant.identity == viewer.id
                 or said_yes(viewer, self._state.requests.get(grant.request))
             )
         ]
@@ -161,9 +161,10 @@ class MemoryWriter:
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
+        pid: int | None = None,
     ) -> list[SessionRecord]:
         status = None if live is None else SessionStatus.LIVE if live else SessionStatus.ENDED
-        rows = self._state.sessions.values()
+        rows = [each for each in self._state.sessions.values() if pid in (None, each.served_by.pid)]
         return paged(rows, page, status=status, identity=identity, resource=resource, grant=grant, node=node)
 
     def feed_position(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from proxy.core.access import Approval, Considered, Decision, Grant, Outcome, Request
 from proxy.core.events import Event
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 
 T0 = 1_800_000_000.0
@@ -96,6 +96,10 @@ ENDED: dict[str, Any] = {
     "recording_digest": "ab" * 32,
 }
 """What ``a_session`` changes into when it has ended."""
+
+
+SERVED: dict[str, Any] = {"served_by": ServedBy(4_194_304, T0 + 0.123456)}
+"""What ``a_session`` changes into where the target's process is known."""
 
 
 def an_event(kind: type[Event], **values: Any) -> Event:

@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
+from gateway_config.destinations import Destination
 from gateway_config.environment import FORBIDDEN
 from gateway_config.loading import read
 from gateway_config.problems import ConfigProblems
 from gateway_config.ssh import SshAccount
-from gateway_config.values import Address
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKQTVU3RtdhfPUHK+SBqa2Bw9HWP2vQRSOUGzonL6Prg"
 KNOWN = f'host_keys = ["{KEY}"]'
@@ -39,6 +39,7 @@ def problem(folder, **parts):
 def test_what_is_left_out_is_careful(tmp_path):
     found = resource(tmp_path)
     assert (found.trust_first_use, found.host_authorities) == (False, ())
+    assert (found.max_sessions, found.max_forwards) == (10, 256)
     (account,) = found.accounts
     assert isinstance(account, SshAccount)
     assert (account.allow, account.forward) == (("shell", "exec", "transfer"), ())
@@ -109,29 +110,76 @@ def test_what_is_allowed_is_words(tmp_path):
     assert "'shell', 'exec' or 'transfer'" in said
 
 
-def test_destinations_are_compared_in_lower_case(tmp_path):
-    entered = f'{ENTERED}\nallow = []\nforward = ["DB.Internal:5432", "[0::1]:80"]'
-    (account,) = resource(tmp_path, account=entered).accounts
-    assert account.forward == (Address("db.internal", 5432), Address("::1", 80))
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("DB.Internal:5432", Destination("db.internal", 5432, 5432)),
+        ("[0::1]:80", Destination("::1", 80, 80)),
+        ("127.0.0.1:1024-65535", Destination("127.0.0.1", 1024, 65535)),
+        ("[::1]:8000-8000", Destination("::1", 8000, 8000)),
+        ("localhost:*", Destination("localhost", 1, 65535)),
+        ("[::1]:*", Destination("::1", 1, 65535)),
+        ("unix:/run/x.sock", Destination("", 0, 0, "/run/x.sock")),
+        ("unix:/run/a b/ü:1.sock", Destination("", 0, 0, "/run/a b/ü:1.sock")),
+    ],
+)
+def test_destinations(tmp_path, written, meant):
+    (account,) = resource(tmp_path, account=f'{ENTERED}\nallow = []\nforward = ["{written}"]').accounts
+    assert account.forward == (meant,)
+    assert Destination.parse(str(meant)) == meant
 
 
 @pytest.mark.parametrize(
     ("destination", "why"),
     [
-        ("*", "no wildcards"),
-        ("*:80", "no wildcards"),
-        ("db-?:80", "no wildcards"),
-        ("db:*", "no wildcards"),
+        ("*", "should be"),
+        ("*:80", "no wildcards for hosts"),
+        ("*:*", "no wildcards for hosts"),
+        ("db-?:80", "no wildcards for hosts"),
         ("db:0", "from 1 to 65535"),
-        ("db:65536", "should be"),
+        ("db:65536", "from 1 to 65535"),
+        ("db:1-65536", "from 1 to 65535"),
+        ("db:0-80", "from 1 to 65535"),
+        ("db:443-80", "begins with the lower port: 80-443"),
+        ("db:80-", "a range of them"),
+        ("db:80,81", "a range of them"),
+        ("db:8*", "a range of them"),
+        ("db:ssh", "a range of them"),
         ("db", "should be"),
+        ("::1:80", "IPv6 in brackets"),
+        ("[::g]:80", "IPv6 address"),
+        ("0.0.0.0:*", "every interface"),
+        ("/run/x.sock", 'should be "unix:/run/x.sock"'),
+        ("unix:run/x.sock", "whole path"),
+        ("unix:", "whole path"),
+        ("unix:/run/*.sock", "no wildcards"),
+        ("unix:/run/../x", "without //"),
+        ("unix:/run//x", "without //"),
+        ("unix:/run/", "without //"),
+        ("unix:/", "without //"),
+        ("unix:/" + "x" * 107, "at most 107 bytes"),
         ("0.0.0.0:80", "every interface"),
         ("[::]:80", "every interface"),
     ],
 )
-def test_a_destination_is_one_host_and_port(tmp_path, destination, why):
+def test_what_is_no_destination(tmp_path, destination, why):
     where, said = problem(tmp_path, account=f'{ENTERED}\nforward = ["ok:1", "{destination}"]')
     assert where == "resources[0].accounts[0].forward[1]"
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("max_sessions = 0", "1"),
+        ("max_forwards = 0", "1"),
+        ("max_forwards = 5000", "4096"),
+        ('max_sessions = "x"', ""),
+    ],
+)
+def test_limits_have_bounds(tmp_path, limit, why):
+    where, said = problem(tmp_path, known=f"{KNOWN}\n{limit}")
+    assert where == f"resources[0].{limit.split()[0]}"
     assert why in said
 
 

@@ -56,7 +56,7 @@ class Refused(Exception):
 class Gateway:
     """A running gateway. ``port`` is its PostgreSQL listener (TLS), ``plain_port`` one that takes tokens without
     TLS on loopback; ``url`` its API. ``target_port`` is where it looks for the cluster, ``head`` more lines of
-    ``[gateway]``."""
+    ``[gateway]``, ``tree`` whose code it runs."""
 
     folder: Path
     cluster: Cluster
@@ -66,6 +66,7 @@ class Gateway:
     target_tls: bool = True
     target_port: int = 0
     head: str = ""
+    tree: Path = Path(__file__).parents[2]
     process: subprocess.Popen[bytes] | None = None
     _logins: dict[str, str] = field(default_factory=dict)
     _grants: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -208,7 +209,7 @@ class Gateway:
             [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.folder / "gateway.toml")],
             stdout=log,
             stderr=log,
-            cwd=Path(__file__).parents[2],
+            cwd=self.tree,
             env={**os.environ, "TIDEGATE_HOME": str(self.folder)},
         )
         log.close()

@@ -24,7 +24,8 @@ NOTICE = frame(b"N", b"SNOTICE\0C00000\0Mhello\0\0")
 @dataclass
 class HostileTarget:
     """``port`` listens on loopback; ``passwords`` are all PasswordMessages it was sent; ``cancels`` and
-    ``accepted`` count."""
+    ``accepted`` count; ``given`` are the cancel keys of those who came as ``namesake``, ``shown`` those of
+    cancels."""
 
     secure: Callable[[socket.socket], socket.socket] | None
     smuggles: bool
@@ -32,6 +33,8 @@ class HostileTarget:
     passwords: list[bytes] = field(default_factory=list)
     cancels: int = 0
     accepted: int = 0
+    given: list[bytes] = field(default_factory=list)
+    shown: list[bytes] = field(default_factory=list)
     _open: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -70,6 +73,7 @@ class HostileTarget:
                 code, body = self._packet(sock)
             if code == CANCEL_REQUEST:
                 self.cancels += 1
+                self.shown.append(body[4:])
                 sock.recv(1)  # never answered
                 return
             role = body.split(b"\0")[1].decode()
@@ -139,8 +143,19 @@ class HostileTarget:
         sock.sendall(OK)
 
     def role_deaf(self, sock: socket.socket) -> None:
-        """Lets anybody in, and answers nothing that is asked."""
+        """Lets anybody in, refuses to say who it is, and answers nothing else that is asked."""
         sock.sendall(OK + KEY + READY)
+        self._password(sock)  # a Query, as any message
+        self.passwords.pop()
+        sock.sendall(frame(b"E", b"SERROR\0VERROR\0C42883\0Mno\0\0") + READY)
+
+    def role_namesake(self, sock: socket.socket) -> None:
+        """As every other of them, pid 4711; what it runs never ends."""
+        self.given.append(b"k%03d" % len(self.given))
+        sock.sendall(OK + frame(b"K", struct.pack("!I", 4711) + self.given[-1]) + READY)
+        self._password(sock)
+        self.passwords.pop()
+        sock.sendall(frame(b"D", b"\0\1\0\0\0\x0b4711 17 177") + frame(b"C", b"SELECT 1\0") + READY)
 
     def _challenge(self, sock: socket.socket, iterations: int) -> None:
         sock.sendall(frame(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"))

@@ -2,8 +2,9 @@
 
 People and what they may ask for are those of ``tests.peers.gateway``. Resources, all with one account, the user of
 the tests: ``box`` (by key), ``certified`` (by a certificate of the gateway's, the host known by its authority),
-``commands`` (exec only), ``files`` (transfer only), ``forwards`` (nothing but connections), ``first`` (trusted on
-first use) and ``stranger`` (pinned to a key that is not the host's). What eve sees and types is all recorded.
+``commands`` (exec only), ``files`` (transfer only), ``forwards`` (nothing but connections), ``narrow`` (two of each
+at once), ``first`` (trusted on first use) and ``stranger`` (pinned to a key that is not the host's). What eve sees
+and types is all recorded.
 """
 
 import shutil
@@ -19,7 +20,7 @@ from tests.peers.openssh import Door
 from tests.peers.sshd import Sshd, make_key, program
 
 KEYS = Path("state") / "keys"
-RESOURCES = ("box", "certified", "commands", "files", "forwards", "first", "stranger")
+RESOURCES = ("box", "certified", "commands", "files", "forwards", "narrow", "first", "stranger")
 
 
 @dataclass
@@ -126,6 +127,7 @@ def _targets(made: SshGateway) -> str:
         _resource(made, "commands", pinned, by_key, 'allow = ["exec"]', 'environment = ["SHOWN_*"]'),
         _resource(made, "files", pinned, by_key, 'allow = ["transfer"]'),
         *([_resource(made, "forwards", pinned, by_key, forward, "allow = []")] if made.forward else []),
+        _resource(made, "narrow", f"{pinned}\nmax_sessions = 2\nmax_forwards = 2", by_key, forward),
         _resource(made, "first", "trust_first_use = true", by_key),
         _resource(made, "stranger", f'host_keys = ["{stranger}"]', by_key),
         _policy("taped", "user:eve") + "record_input = true\nrecord_traffic = true\n",

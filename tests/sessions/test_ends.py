@@ -5,9 +5,10 @@ import asyncio
 import contextlib
 import math
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from proxy.core.events import AdmissionUnused
 from proxy.core.feed import FeedKind, Scope
 from proxy.core.states import EndReason, SessionStatus
 from proxy.sessions.ledger import Ledger
+from tests.fakes import work
 from tests.fakes.clock import FakeClock
 from tests.fakes.echo import EchoInspector
 from tests.fakes.store import MemoryStore
@@ -370,36 +372,35 @@ async def test_a_denial_reaches_the_client_and_nothing_the_target() -> None:
     assert b"ask me\n" not in world.target.lines
 
 
-async def test_while_one_session_has_something_thought_about_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_end = threading.Event()
-    monkeypatch.setattr(EchoInspector, "think", lambda self: may_end.wait(10))
+async def test_while_one_session_has_something_thought_about_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(EchoInspector, "work", partial(work.until_there, str(tmp_path / "go on")))
     async with a_world(SETTINGS) as world, connected(world) as client, connected(world) as other:
         await client.say("think")
         await client.say("and on")
         await other.say("meanwhile")
         assert await other.hear() == "meanwhile"
         assert world.target.lines == [b"meanwhile\n"]
-        may_end.set()
+        (tmp_path / "go on").touch()
         assert [await client.hear(), await client.hear()] == ["think", "and on"]
 
 
-async def test_a_session_is_cut_while_something_is_thought_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_end = threading.Event()
-    monkeypatch.setattr(EchoInspector, "think", lambda self: may_end.wait(10))
+async def test_a_session_is_cut_while_something_is_thought_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(EchoInspector, "work", partial(work.until_there, str(tmp_path / "go on")))
     async with a_world(SETTINGS) as world, connected(world) as client:
         await client.say("think")
         await world.revoke()
         assert (await client.hear()).startswith("FATAL grant_revoked")
-        may_end.set()
+        (tmp_path / "go on").touch()
         assert (await world.ended()).end_reason is EndReason.GRANT_REVOKED
         await until(lambda: world.target.lines == [b"bye\n"])
 
 
 async def test_what_cannot_be_thought_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(self: EchoInspector) -> None:
-        raise ValueError("surprise")
-
-    monkeypatch.setattr(EchoInspector, "think", fails)
+    monkeypatch.setattr(EchoInspector, "work", staticmethod(work.fails))
     async with a_world(SETTINGS) as world, connected(world) as client:
         await client.say("think")
         assert (await client.hear()).startswith("FATAL recorder_failed")

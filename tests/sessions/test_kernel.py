@@ -227,22 +227,24 @@ async def test_a_refused_token_gets_the_protocols_words_and_dials_nothing(world:
 
 
 @pytest.mark.parametrize(
-    ("scope", "key"),
+    ("scope", "key", "reason", "text"),
     [
-        (Scope.GRANT, "grant-1"),
-        (Scope.IDENTITY, "alice"),
-        (Scope.RESOURCE, "echo"),
-        (Scope.TOKEN, "jti-1"),
-        (Scope.ALL, ""),
+        (Scope.GRANT, "grant-1", EndReason.GRANT_REVOKED, "your grant was revoked"),
+        (Scope.IDENTITY, "alice", EndReason.GRANT_REVOKED, "your grant was revoked"),
+        (Scope.RESOURCE, "echo", EndReason.GRANT_REVOKED, "your grant was revoked"),
+        (Scope.TOKEN, "jti-1", EndReason.TOKEN_REVOKED, "the token you connected with was revoked"),
+        (Scope.ALL, "", EndReason.GRANT_REVOKED, "your grant was revoked"),
     ],
 )
-async def test_a_revocation_cuts_an_idle_session_with_its_reason(world: World, scope: Scope, key: str) -> None:
+async def test_a_revocation_cuts_an_idle_session_with_its_reason(
+    world: World, scope: Scope, key: str, reason: EndReason, text: str
+) -> None:
     async with connected(world) as client:
         await world.revoke(scope, key)
-        assert await client.hear() == "FATAL grant_revoked: your grant was revoked by dave: leak"
+        assert await client.hear() == f"FATAL {reason}: {text} by dave: leak"
         assert await client.rest() == b""
     record = await world.ended()
-    assert record.end_reason is EndReason.GRANT_REVOKED
+    assert record.end_reason is reason
     assert record.receipt is not None
     assert record.receipt.verified == "asked"
     assert record.receipt.client_closed is not None

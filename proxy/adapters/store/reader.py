@@ -159,10 +159,12 @@ class SqlReader:
         resource: str | None = None,
         grant: str | None = None,
         node: str | None = None,
+        pid: int | None = None,
     ) -> list[SessionRecord]:
         status = None if live is None else str(SessionStatus.LIVE if live else SessionStatus.ENDED)
         wanted = {"status": status, "identity": identity, "resource": resource, "grant_id": grant, "node": node}
-        return [rows.to_session(row) for row in self._page(tables.sessions, page, ways=(), **wanted)]
+        found = self._page(tables.sessions, page, ways=(), **wanted, pid=pid)
+        return [rows.to_session(row) for row in found]
 
     def feed_position(self) -> int:
         return int(self._connection.execute(_HEADS).one().feed_seq)
@@ -229,7 +231,7 @@ class SqlReader:
         page: Page,
         *conditions: "sa.ColumnElement[bool]",
         ways: "Sequence[sa.ColumnElement[bool]]" = (),
-        **wanted: str | None,
+        **wanted: str | int | None,
     ) -> "sa.CursorResult[Any]":
         """``ways``: only rows that fit one of them (none given: all). Each is looked for by its own index, and a
         page of each is enough for a page of all."""
@@ -243,28 +245,29 @@ class SqlReader:
         return self._connection.execute(sa.select(table).where(*conditions).order_by(newest).limit(page.limit))
 
 
-def approved_by(name: str) -> "sa.Select[Any]":
-    """The requests this person said yes to."""
-    return sa.select(tables.approvals.c.request_id).where(tables.approvals.c.by == name)
+def approved_by(id: str) -> "sa.Select[Any]":
+    """The requests the person of this id said yes to."""
+    return sa.select(tables.approvals.c.request_id).where(tables.approvals.c.by == id)
 
 
 def requests_of(viewer: Viewer) -> "list[sa.ColumnElement[bool]]":
     """The ways by which somebody may see a request, as ``access.people.sees_request`` says."""
     requests = tables.requests
     decide = [requests.c.approvers == group for group in sorted(viewer.groups) if group]
-    return [requests.c.identity == viewer.name, requests.c.id.in_(approved_by(viewer.name)), *decide]
+    return [requests.c.identity == viewer.id, requests.c.id.in_(approved_by(viewer.id)), *decide]
 
 
 def grants_of(viewer: Viewer) -> "list[sa.ColumnElement[bool]]":
     """The ways by which somebody may see a grant, as ``access.people.sees_grant`` says."""
-    return [tables.grants.c.identity == viewer.name, tables.grants.c.request.in_(approved_by(viewer.name))]
+    return [tables.grants.c.identity == viewer.id, tables.grants.c.request.in_(approved_by(viewer.id))]
 
 
 def _lock(row: Any, name: str) -> Lock | None:
     if getattr(row, f"{name}_scope") is None:
         return None
-    scope, key, by, reason, at = (getattr(row, f"{name}_{each}") for each in ("scope", "key", "by", "reason", "at"))
-    return Lock(Scope(scope), key, by, reason, at)
+    wanted = ("scope", "key", "by", "reason", "at", "name", "by_name")
+    scope, *rest = (getattr(row, f"{name}_{each}") for each in wanted)
+    return Lock(Scope(scope), *rest)
 
 
 def _trail(kind: str | None, actor: str | None, subject: tuple[str, str] | None) -> "sa.Select[Any]":

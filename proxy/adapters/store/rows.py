@@ -15,7 +15,7 @@ from proxy.core.access import Approval, Considered, Decision, Grant, Outcome, Re
 from proxy.core.events import plain
 from proxy.core.feed import Effect, FeedItem, FeedKind, Scope
 from proxy.core.ports import Lock, Node
-from proxy.core.sessions import CutReceipt, SessionRecord, Totals
+from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, RequestStatus, SessionStatus
 from proxy.core.trail import TrailHead, TrailRow
 from proxy.core.words import read
@@ -57,6 +57,7 @@ def request_values(request: Request) -> Values:
         "grant_id": request.grant,
         "extends": request.extends,
         "source": request.source,
+        "identity_name": request.identity_name,
         "sealed": request.sealed,
         "mac": request.mac,
         "approvers": request.decision.approvers,
@@ -87,6 +88,7 @@ def to_request(row: Any) -> Request:
         grant=row.grant_id,
         extends=row.extends,
         source=row.source,
+        identity_name=row.identity_name,
         sealed=row.sealed,
         mac=row.mac,
     )
@@ -120,6 +122,8 @@ def grant_values(grant: Grant) -> Values:
         "revoked_by": grant.revoked_by,
         "revoked_reason": grant.revoked_reason,
         "mac": grant.mac,
+        "identity_name": grant.identity_name,
+        "revoked_by_name": grant.revoked_by_name,
         "sealed": grant.sealed,
     }
 
@@ -141,16 +145,26 @@ def to_grant(row: Any) -> Grant:
         revoked_by=row.revoked_by,
         revoked_reason=row.revoked_reason,
         mac=row.mac,
+        identity_name=row.identity_name,
+        revoked_by_name=row.revoked_by_name,
         sealed=row.sealed,
     )
 
 
 def lock_values(lock: Lock) -> Values:
-    return {"scope": str(lock.scope), "key": lock.key, "by": lock.by, "reason": lock.reason, "at": lock.at}
+    return {
+        "scope": str(lock.scope),
+        "key": lock.key,
+        "by": lock.by,
+        "reason": lock.reason,
+        "at": lock.at,
+        "name": lock.name,
+        "by_name": lock.by_name,
+    }
 
 
 def to_lock(row: Any) -> Lock:
-    return Lock(Scope(row.scope), row.key, row.by, row.reason, row.at)
+    return Lock(Scope(row.scope), row.key, row.by, row.reason, row.at, row.name, row.by_name)
 
 
 def session_values(session: SessionRecord) -> Values:
@@ -174,6 +188,9 @@ def session_values(session: SessionRecord) -> Values:
         "totals": text(session.totals),
         "receipt": None if session.receipt is None else text(session.receipt),
         "recording_digest": session.recording_digest,
+        "identity_name": session.identity_name,
+        "pid": session.served_by.pid,
+        "backend_start": session.backend_start,
     }
 
 
@@ -198,6 +215,8 @@ def to_session(row: Any) -> SessionRecord:
         totals=read(Totals, json.loads(row.totals)),
         receipt=None if row.receipt is None else read(CutReceipt, json.loads(row.receipt)),
         recording_digest=row.recording_digest,
+        identity_name=row.identity_name,
+        served_by=ServedBy(row.pid, row.backend_start),
     )
 
 

@@ -52,6 +52,7 @@ requests = sa.Table(
     word("grant_id", null=True),
     word("extends", null=True),
     word("source"),
+    word("identity_name"),
     word("sealed"),
     word("mac"),
     word("approvers"),  # out of ``decision``, to find by
@@ -88,6 +89,8 @@ grants = sa.Table(
     word("revoked_by"),
     word("revoked_reason"),
     word("mac"),
+    word("identity_name"),
+    word("revoked_by_name"),
     word("sealed"),
     sa.Index("grants_identity", "identity", "id"),
     sa.Index("grants_resource", "resource", "id"),
@@ -112,6 +115,8 @@ locks = sa.Table(
     word("by"),
     word("reason"),
     instant("at"),
+    word("name"),
+    word("by_name"),
 )
 
 sessions = sa.Table(
@@ -136,11 +141,15 @@ sessions = sa.Table(
     word("totals"),
     word("receipt", null=True),
     word("recording_digest"),
+    word("identity_name"),
+    number("pid"),  # as the client was told; the target's own where ``backend_start`` is known
+    instant("backend_start", null=True),
     sa.Index("sessions_identity", "identity", "id"),
     sa.Index("sessions_resource", "resource", "id"),
     sa.Index("sessions_grant", "grant_id", "status", "id"),
     sa.Index("sessions_node", "node", "status", "id"),
     sa.Index("sessions_status", "status", "id"),
+    sa.Index("sessions_pid", "pid", "id"),
 )
 
 nodes = sa.Table(

@@ -38,13 +38,14 @@ async def listed(
         live=active,
     )
     now = await services.store_now()
-    items = [GrantShown.of(each, now) for each in found[:limit]]
+    items = [GrantShown.of(each, now, services.catalog()) for each in found[:limit]]
     return Paged[GrantShown](items=items, next=items[-1].id if len(found) > limit else None)
 
 
 @router.get("/{id}", summary="One grant")
 async def one(id: str, caller: Known, services: Given) -> GrantShown:
-    return GrantShown.of(await services.grants.get(id, caller.identity), await services.store_now())
+    found = await services.grants.get(id, caller.identity)
+    return GrantShown.of(found, await services.store_now(), services.catalog())
 
 
 @router.post("/{id}/token", summary="A fresh token for connecting", status_code=201)
@@ -84,4 +85,4 @@ async def revoke(id: str, asked: Word, caller: Known, services: Given) -> Revoca
     target = Target(Scope.GRANT, id)
     revocation = await services.revocations.revoke(target, caller.identity, asked.reason)
     services.doorbell.ring()
-    return await made(services, target, revocation)
+    return await made(services, target, revocation, caller.identity)

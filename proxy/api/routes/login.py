@@ -51,7 +51,7 @@ class Doorkeeper:
             raise wrong() from None
         finally:
             self._waiting -= 1
-        self._names.forget(asked.user)
+        self._names.forget(self._person(asked.user))
         self._services.metrics.count("tidegate_logins_total", result="allowed")
         return login
 
@@ -61,17 +61,22 @@ class Doorkeeper:
         return await self._services.logins.open(asked.user, source)
 
     def _check_bounds(self, name: str, source: str) -> None:
-        wait = max(self._sources.wait_for(source_kind(source)), self._names.wait_for(name))
+        wait = max(self._sources.wait_for(source_kind(source)), self._names.wait_for(self._person(name)))
         if wait > 0 or self._waiting >= WAITING_MOST:
             self._services.metrics.count("tidegate_logins_total", result="throttled")
             event = LoginsThrottled(actor="anonymous", name=shown(name), source=source, times=1)
             self._throttled.count(source_kind(source), event)
             raise PeerError("too many log-ins are being tried", hint="wait a minute and try again", code="too_many")
 
+    def _person(self, name: str) -> str:
+        """Return what tries for ``name`` are counted by: the person's id, so that a new name is no new set of
+        tries."""
+        return self._services.catalog().id_of(name)
+
     async def _note(self, name: str, source: str) -> None:
         """Count the refusal, and put it into the trail: the first at once, the rest of its window together."""
         self._sources.spend(source_kind(source))
-        self._names.spend(name)
+        self._names.spend(self._person(name))
         self._services.metrics.count("tidegate_logins_total", result="refused")
         event = LoginRefused(actor="anonymous", name=shown(name), source=source, times=1)
         await self._refused.note((source, name), event)
@@ -112,6 +117,7 @@ def routes(doorkeeper: Doorkeeper) -> APIRouter:
     async def me(caller: Known, services: Given) -> Me:
         return Me(
             name=caller.identity.name,
+            id=caller.identity.id,
             display=caller.identity.display,
             groups=sorted(caller.identity.groups),
             roles=sorted(caller.identity.roles),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from proxy.access.drains import drain
-from proxy.api.callers import Admin, Given, ReadsAll, Scraper
+from proxy.api.callers import Admin, Given, ReadsFigures, Scraper
 from proxy.api.readiness import NodesFacts, look, reasons
 from proxy.api.routes.ssh import shown
 from proxy.api.services import Services
@@ -63,7 +63,7 @@ async def jwks(services: Given) -> JSONResponse:
 
 
 @router.get("/v1/nodes", summary="The workers that serve sessions")
-async def nodes(caller: ReadsAll, services: Given) -> Paged[NodeShown]:
+async def nodes(caller: ReadsFigures, services: Given) -> Paged[NodeShown]:
     """One page."""
     return await _shown(services)
 
@@ -73,7 +73,7 @@ async def drain_nodes(caller: Admin, services: Given, asked: DrainAsked | None =
     """Within a second the node closes its listeners. Its sessions go on until they end, or until the time is over:
     then they are cut with `shutdown`. It serves again when its process is started again."""
     node, seconds = (asked.node, asked.duration) if asked else ("", DRAIN)
-    drained = await drain(services.store, caller.identity.name, node, seconds)
+    drained = await drain(services.store, caller.identity.who, node, seconds)
     return await _shown(services, frozenset(each.id for each in drained))
 
 
@@ -101,10 +101,14 @@ async def _shown(services: Services, only: frozenset[str] | None = None) -> Page
 @router.post("/v1/config/reload", summary="Read the configuration again")
 async def reload(caller: Admin, services: Given) -> Reloaded:
     """A file with a mistake changes nothing, and the answer (422) names every mistake."""
-    done = await services.reload(caller.identity.name)
+    done = await services.reload(caller.identity.who)
     services.doorbell.ring()
     return Reloaded(
-        digest=done.digest, changed=list(done.changed), restart=list(done.restart), renewed=list(done.renewed)
+        digest=done.digest,
+        changed=list(done.changed),
+        restart=list(done.restart),
+        renewed=list(done.renewed),
+        warnings=list(done.warnings),
     )
 
 
@@ -113,7 +117,7 @@ async def rotate(caller: Admin, services: Given, asked: RotationAsked | None = N
     """Tokens and SSH certificates signed by the keys before verify until they have ended. With `distrust`, for a
     key that was stolen, they are refused at once, and everybody logs in again; sessions that are live go on: revoke
     what should end."""
-    kid = await services.rotate_keys(caller.identity.name, asked is not None and asked.distrust)
+    kid = await services.rotate_keys(caller.identity.who, asked is not None and asked.distrust)
     services.doorbell.ring()
     return KeyRotated(kid=kid)
 
@@ -124,6 +128,6 @@ async def rotate_targets(
 ) -> AuthoritiesShown:
     """In two steps, since only the targets' admins can have them believe it: first have one made, put `targets` and
     `targets_next` into every target's TrustedUserCAKeys, then `switch`; after that the old line can go."""
-    await services.rotate_targets(caller.identity.name, asked is not None and asked.switch)
+    await services.rotate_targets(caller.identity.who, asked is not None and asked.switch)
     services.doorbell.ring()
     return shown(services)

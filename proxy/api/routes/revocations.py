@@ -21,10 +21,11 @@ async def revoke(asked: RevocationAsked, caller: Known, services: Given) -> Revo
     opened end too, but only their nodes know them: they are not listed."""
     target = Target(Scope(asked.scope), asked.key)
     if asked.dry_run:
-        return await previewed(services, target, await services.revocations.preview(target, caller.identity))
+        impact = await services.revocations.preview(target, caller.identity)
+        return await previewed(services, target, impact, caller.identity)
     revocation = await services.revocations.revoke(target, caller.identity, asked.reason)
     services.doorbell.ring()
-    return await made(services, target, revocation)
+    return await made(services, target, revocation, caller.identity)
 
 
 @router.get("/revocations/{seq}", summary="How far a revocation, lock or cut has got")
@@ -38,7 +39,7 @@ async def revocation(seq: Annotated[int, Path(ge=1)], caller: Known, services: G
 async def locks(caller: Known, services: Given) -> Paged[LockShown]:
     """All of them for auditors and admins, else one's own. One page."""
     found = await services.revocations.locks(caller.identity)
-    return Paged[LockShown](items=[LockShown.model_validate(each) for each in found])
+    return Paged[LockShown](items=[LockShown.of(each, services.catalog()) for each in found])
 
 
 @router.post("/locks", summary="Lock a user or resource", status_code=201)
@@ -47,7 +48,7 @@ async def lock(asked: LockAsked, caller: Known, services: Given) -> RevocationMa
     target = Target(Scope(asked.scope), asked.key)
     locked = await services.revocations.lock(target.scope, target.key, caller.identity, asked.reason)
     services.doorbell.ring()
-    return await made(services, target, locked)
+    return await made(services, target, locked, caller.identity)
 
 
 @router.delete("/locks", summary="Take a lock away", status_code=204)

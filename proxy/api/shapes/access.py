@@ -1,12 +1,16 @@
 """Requests, grants, tokens, revocations and locks."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from proxy.api.shapes.people import ConnectHint
 from proxy.api.shapes.values import Asked, AskedDuration, Instant, Name, NeededReason, Reason, Seconds, Shape
-from proxy.core.access import Grant, Request
+from proxy.core.access import Considered, Grant, Request
+from proxy.core.feed import Scope
+from proxy.core.identity import Catalog
+from proxy.core.ports import Lock
 
 
 class RequestAsked(Asked):
@@ -38,7 +42,8 @@ class ConsideredShown(Shape):
 
 
 class DecisionShown(Shape):
-    """``trace`` lists every rule that was looked at; auditors and admins see it."""
+    """``trace`` lists the rules that were looked at: all for auditors and admins, for others those that cover who
+    asked."""
 
     outcome: str = Field(description="allow, deny or needs_approval")
     rule: str
@@ -53,6 +58,7 @@ class DecisionShown(Shape):
 
 class ApprovalShown(Shape):
     by: str
+    by_id: str = Field(description="the id behind the name, which never changes")
     approved: bool
     at: Instant
     reason: str
@@ -61,6 +67,7 @@ class ApprovalShown(Shape):
 class RequestShown(Shape):
     id: str
     identity: str
+    identity_id: str = Field(description="the id behind the name, which never changes")
     resource: str
     account: str
     duration: Seconds
@@ -76,16 +83,49 @@ class RequestShown(Shape):
     source: str = ""
 
     @classmethod
-    def of(cls, request: Request, *, with_trace: bool) -> "RequestShown":
-        shown = cls.model_validate(request)
-        decision = shown.decision if with_trace else shown.decision.model_copy(update={"trace": []})
-        return shown.model_copy(update={"decision": decision})
+    def of(cls, request: Request, catalog: Catalog, *, trace: Sequence[Considered]) -> "RequestShown":
+        """The request with the names of now, and of its decision's trace what the caller may see."""
+        facts = {name: getattr(request, name) for name in cls.model_fields if name != "identity_id"}
+        decision = DecisionShown.model_validate(request.decision)
+        looked_at = [ConsideredShown.model_validate(each) for each in trace]
+        facts |= {
+            "identity": catalog.name_of(request.who),
+            "identity_id": request.identity,
+            "decision": decision.model_copy(update={"trace": looked_at}),
+            "approvals": [
+                ApprovalShown(
+                    by=catalog.name_of(each.who),
+                    by_id=each.by,
+                    approved=each.approved,
+                    at=each.at,
+                    reason=each.reason,
+                )
+                for each in request.approvals
+            ],
+        }
+        return cls.model_validate(facts)
+
+
+class UseShown(Shape):
+    """What came of a request so far, in numbers: of the grant that it led to or would extend."""
+
+    grant: str | None
+    sessions: int = Field(description="at most 10000 are counted")
+    live: int = Field(description="of those, live now")
+    statements: int = Field(description="of sessions that have ended, as the figures below")
+    failed: int
+    bytes_in: int
+    bytes_out: int
+    seconds: Seconds = Field(description="all their times together")
+    first: Instant | None
+    last: Instant | None = Field(description="when the newest of them began")
 
 
 class GrantShown(Shape):
     id: str
     request: str
     identity: str
+    identity_id: str = Field(description="the id behind the name, which never changes")
     resource: str
     account: str
     starts: Instant
@@ -98,14 +138,23 @@ class GrantShown(Shape):
     rule: str
     revoked: Instant | None
     revoked_by: str
+    revoked_by_id: str
     revoked_reason: str
 
     @classmethod
-    def of(cls, grant: Grant, now: float) -> "GrantShown":
+    def of(cls, grant: Grant, now: float, catalog: Catalog) -> "GrantShown":
         status = grant.status(now)
         left = max(0.0, grant.ends - now) if grant.revoked is None else 0.0
-        facts = {name: getattr(grant, name) for name in cls.model_fields if name not in ("status", "remaining")}
-        return cls.model_validate({**facts, "status": status.value, "remaining": round(left, 3)})
+        made = {
+            "identity": catalog.name_of(grant.who),
+            "identity_id": grant.identity,
+            "revoked_by": catalog.name_of(grant.revoker),
+            "revoked_by_id": grant.revoked_by,
+            "status": status.value,
+            "remaining": round(left, 3),
+        }
+        facts = {name: getattr(grant, name) for name in cls.model_fields if name not in made}
+        return cls.model_validate(facts | made)
 
 
 class RequestMade(Shape):
@@ -153,11 +202,27 @@ class LockAsked(Asked):
 
 
 class LockShown(Shape):
+    """``id`` is what is locked; ``key`` what it is called: of a person the name, of a resource the same."""
+
     scope: str
     key: str
+    id: str
     by: str
+    by_id: str
     reason: str
     at: Instant
+
+    @classmethod
+    def of(cls, lock: Lock, catalog: Catalog) -> "LockShown":
+        return cls(
+            scope=lock.scope,
+            key=catalog.name_of(lock.who) if lock.scope is Scope.IDENTITY else lock.key,
+            id=lock.key,
+            by=catalog.name_of(lock.locker),
+            by_id=lock.by,
+            reason=lock.reason,
+            at=lock.at,
+        )
 
 
 class TouchedSession(Shape):
@@ -166,11 +231,14 @@ class TouchedSession(Shape):
     id: str
     node: str
     identity: str
+    identity_id: str
     resource: str
     account: str
     database: str
     started: Instant
-    statement: str | None = Field(None, description="what it runs now, where this node holds its recording")
+    statement: str | None = Field(
+        None, description="what it runs now, where this node holds its recording and the caller may see that"
+    )
 
 
 class RevocationMade(Shape):
@@ -192,6 +260,7 @@ class CutShown(Shape):
     session: str
     node: str
     identity: str
+    identity_id: str
     status: str
     end_reason: str | None
     milliseconds: float | None

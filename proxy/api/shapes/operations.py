@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from proxy.api.shapes.access import RevocationMade
-from proxy.api.shapes.values import Asked, AskedDuration, Instant, Shape
+from proxy.api.shapes.values import Asked, AskedDuration, Instant, Paged, Shape
 
 
 class TrailEvent(Shape):
@@ -25,6 +25,12 @@ class TrailEvent(Shape):
     format: int
     body_digest: str
     salt: str
+
+
+class TrailPage(Paged[TrailEvent]):
+    """Rows hold ids, as they were hashed: ``names`` says what to call those whose name is not their id."""
+
+    names: dict[str, str] = Field(description="id -> name of now, or of then for who has left")
 
 
 class HeadShown(Shape):
@@ -107,11 +113,13 @@ class Ready(Shape):
 
 
 class Reloaded(Shape):
-    """A configuration taken up. ``restart`` names the changed settings that need a restart to act."""
+    """A configuration taken up. ``restart`` names the changed settings that need a restart to act; ``warnings`` say
+    what somebody should look at."""
 
     digest: str
     changed: list[str]
     restart: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
     renewed: list[str] = Field(
         default_factory=list,
         description="settings that did not change and lead to something new: a certificate, a key, a password",

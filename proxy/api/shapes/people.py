@@ -20,6 +20,7 @@ class LoggedIn(Shape):
 
 class Me(Shape):
     name: str
+    id: str = Field(description="never changes, whatever the name")
     display: str = ""
     groups: list[str]
     roles: list[str] = Field(description="admin, auditor, or nothing")

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from proxy.api.shapes.values import Instant, Shape
+from proxy.core.identity import Catalog
 from proxy.core.sessions import SessionRecord
 
 
@@ -39,6 +40,7 @@ class SessionShown(Shape):
     protocol: str
     grant: str
     identity: str
+    identity_id: str = Field(description="the id behind the name, which never changes")
     resource: str
     account: str
     database: str
@@ -52,11 +54,17 @@ class SessionShown(Shape):
     totals: TotalsShown
     receipt: ReceiptShown | None
     recording_digest: str
+    target_pid: int | None = Field(
+        description="of the target's process that serves it; null where that is not known, as behind a pooler"
+    )
+    backend_start: Instant | None = Field(description="when that process was started, by the target's clock")
     running: Running | None = Field(None, description="where this node holds the live recording")
 
     @classmethod
-    def of(cls, record: SessionRecord, running: Running | None = None) -> "SessionShown":
-        return cls.model_validate(record).model_copy(update={"running": running})
+    def of(cls, record: SessionRecord, catalog: Catalog, running: Running | None = None) -> "SessionShown":
+        made = {"identity": catalog.name_of(record.who), "identity_id": record.identity, "running": running}
+        facts = {name: getattr(record, name) for name in cls.model_fields if name not in made}
+        return cls.model_validate(facts | made)
 
 
 class StatementsShown(Shape):

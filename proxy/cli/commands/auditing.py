@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -32,11 +33,16 @@ def log(
 ) -> None:
     """Events of the trail, newest first. For auditors and admins."""
     asked = {"kind": kind, "actor": actor, "subject": about}
-    found = list(logged_in().every("/v1/audit/events", asked, most=limit))
-    rows = [{**each, "what": _told(each)} for each in found]
+    names: dict[str, str] = {}
+    found = list(logged_in().every("/v1/audit/events", asked, most=limit, names=names))
+    rows = [
+        {**each, "actor": names.get(each["actor"], each["actor"]), "what": _told(each, names)} for each in found
+    ]
     headings = {"seq": "SEQ", "at": "AT", "kind": "EVENT", "actor": "BY", "what": "WHAT"}
     screen = screen_of(context)
-    screen.show({"items": found}, lambda: screen.table(rows, headings, "the trail holds nothing like that"))
+    screen.show(
+        {"items": found, "names": names}, lambda: screen.table(rows, headings, "the trail holds nothing like that")
+    )
 
 
 def verify(
@@ -172,8 +178,13 @@ def _broken(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _told(row: dict[str, Any]) -> str:
+def _told(row: dict[str, Any], names: Mapping[str, str]) -> str:
+    """What a row tells, with the names of persons for their ids."""
     if row["format"] > 1 and not row["salt"]:
         return "(erased)"
     body = row["body"]
-    return " ".join(f"{name}={body[name]}" for name in SHOWN if body.get(name))
+    persons = {"identity", "key"} if body.get("scope") == "identity" else {"identity"}
+    said = {name: body[name] for name in SHOWN if body.get(name)}
+    return " ".join(
+        f"{name}={names.get(value, value) if name in persons else value}" for name, value in said.items()
+    )

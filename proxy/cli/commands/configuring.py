@@ -26,10 +26,14 @@ def check(
 ) -> None:
     """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is."""
     needs("server", "config check")
+    from gateway_config.cautions import cautions
+
     path = file or config
-    loaded(path)
+    warnings = list(cautions(loaded(path)))
     screen = screen_of(context)
-    screen.show({"ok": True, "problems": []}, lambda: screen.line(f"{path} is good"))
+    screen.show({"ok": True, "problems": [], "warnings": warnings}, lambda: screen.line(f"{path} is good"))
+    for each in warnings:
+        screen.note(f"look at this: {each}")
 
 
 def schema(json: Json = False) -> None:
@@ -69,10 +73,10 @@ def explain(
         known = catalog(configured)
     except Unavailable as error:
         raise Failed(str(error)) from None
-    if user not in known.identities or resource not in known.resources:
-        what = f"user {user}" if user not in known.identities else f"resource {resource}"
+    who, what_for = known.identities.get(known.id_of(user)), known.resources.get(resource)
+    if who is None or what_for is None:
+        what = f"user {user}" if who is None else f"resource {resource}"
         raise Failed(f"there is no {what} in {config}")
-    who, what_for = known.identities[user], known.resources[resource]
     asked = Ask(who, what_for, account, seconds(checked_duration(duration)), reason, source)
     decision = decide(known.rules, asked)
     screen = screen_of(context)

@@ -42,6 +42,8 @@ def reload(context: typer.Context, json: Json = False) -> None:
     answer = logged_in().post("/v1/config/reload")
     screen = screen_of(context)
     screen.show(answer, lambda: screen.line(_reloaded(answer)))
+    for each in answer.get("warnings", ()):
+        screen.note(f"look at this: {each}")
     if answer["restart"]:
         screen.note(f"these act only after a restart: {', '.join(answer['restart'])}")
 

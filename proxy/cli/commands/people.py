@@ -63,6 +63,7 @@ def whoami(context: typer.Context, json: Json = False) -> None:
         lambda: screen.facts(
             [
                 ("name", me["name"]),
+                ("id", me.get("id") if me.get("id") != me["name"] else ""),
                 ("display", me["display"]),
                 ("groups", me["groups"]),
                 ("roles", me["roles"]),

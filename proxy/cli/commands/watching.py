@@ -17,6 +17,7 @@ from proxy.cli.playing import play, shown_raw
 from proxy.cli.replaying import Frame, Pace, Shown, closing, json_lines, opening, raw, terminal, text
 from proxy.cli.screen import Screen
 from proxy.cli.watched import AsJson, AsSeen, AsText, View
+from proxy.core.sessions import OWN_PIDS
 from proxy.recording.replay import LONGEST_PAUSE
 from proxy.recording.terminal import Screened
 
@@ -34,6 +35,9 @@ class Format(StrEnum):
 
 
 CASTS: Mapping[Format, int] = {Format.ASCIICAST: 2, Format.ASCIICAST_V3: 3}
+Pid = Annotated[
+    int | None, typer.Option("--pid", min=1, max=OWN_PIDS - 1, help="Only of this process of a target.")
+]
 Statement = Annotated[int, typer.Option("--statement", min=0, metavar="N", help="Only this one of the session.")]
 
 
@@ -42,11 +46,17 @@ def sessions(
     live: Annotated[bool, typer.Option("--live", help="Only live ones, with what they run.")] = False,
     user: Annotated[str, typer.Option("--user", help="Only this person's.")] = "",
     resource: Annotated[str, typer.Option("--resource", help="Only on this resource.")] = "",
+    pid: Pid = None,
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
     """Sessions, newest first: your own; auditors and admins see all."""
-    asked = {"live": "true" if live else None, "identity": user, "resource": resource}
+    asked = {
+        "live": "true" if live else None,
+        "identity": user,
+        "resource": resource,
+        "pid": str(pid) if pid else None,
+    }
     found = list(logged_in().every("/v1/sessions", asked, most=limit))
     rows = [{**each, "to": f"{each['account']}@{each['resource']}", "what": _what(each)} for each in found]
     headings = {
@@ -54,10 +64,11 @@ def sessions(
         "identity": "WHO",
         "to": "ACCOUNT",
         "started": "SINCE",
+        **({"target_pid": "PID"} if live or pid else {}),
         "what": "RUNS" if live else "END",
     }
     screen = screen_of(context)
-    empty = "there are no live sessions" if live else "there are no sessions"
+    empty = ("there are no live sessions" if live else "there are no sessions") + (f" of pid {pid}" if pid else "")
     screen.show({"items": found}, lambda: screen.table(rows, headings, empty))
 
 

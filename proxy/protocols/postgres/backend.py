@@ -8,12 +8,12 @@ after which a server says nothing: the conversation is over then. Types that are
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from proxy.core.errors import PeerError
 from proxy.core.records import Note
 from proxy.core.states import EndReason
-from proxy.core.steps import Close, Forward, Observe, Reply, Step
+from proxy.core.steps import TURN, Close, Forward, Observe, Pause, Reply, Step
 from proxy.protocols.postgres import messages
 from proxy.protocols.postgres.entries import BIND, CLOSE, PARSE, REFUSED, Statement
 from proxy.protocols.postgres.express import Express
@@ -36,6 +36,14 @@ _FATAL = frozenset({b"FATAL", b"PANIC"})
 """Severities that end a session: in V, which is never translated, or in S where there is no other (before 9.6)."""
 _ERROR_KEPT = 64 * 1024
 _DESCRIPTION_KEPT = 256 * 1024
+TOGETHER = 24
+"""So many messages are passed on at once, behind what is recorded of them."""
+BYTES_A_STEP = 512
+"""Bytes of a body that take as long to look at as a message without one."""
+ROWS_A_STEP = 64
+"""Rows hopped over in the time of one other message."""
+_RUN_MOST = 4096
+"""Rows, or copy data, that are hopped over at once."""
 
 _LOOKED_AT: Mapping[int, int] = {
     ord("1"): 0,
@@ -101,71 +109,95 @@ class Backend:
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def feed(self, chunk: bytes) -> list[Step]:
-        """What to do about the target's next bytes."""
+    def feed(self, chunk: bytes) -> Iterator[Step]:
+        """What to do about the target's next bytes, made as it is asked for."""
         if self._pending.quick:
             self._pending.expand()
-        steps: list[Step] = []
         if self.closed:
-            return steps
+            return
+        steps: list[Step] = []
         try:
             if self.left:
-                self._hop(chunk, *self._go_on(chunk, steps), steps)
+                position = self._go_on(chunk, steps)
+                if not self._held:  # the client has had its beginning: no place for others' words before its end
+                    yield Forward(chunk if position == len(chunk) else chunk[:position])
+                self._held = self._held and self.left > 0
+                yield from self._settled(steps)
             else:
-                data, self._head = (self._head + chunk, b"") if self._head else (chunk, b"")
-                self._hop(data, 0, 0, steps)
+                position = 0
+                chunk, self._head = (self._head + chunk, b"") if self._head else (chunk, b"")
+            yield from self._hop(chunk, position)
         except PeerError as error:
             self.closed = True
-            steps.append(Close(EndReason.PROTOCOL_ERROR, f"the target: {error.public}"))
+            yield Close(EndReason.PROTOCOL_ERROR, f"the target: {error.public}")
         if self._last:
             self.closed = True
-            steps.append(Close(EndReason.TARGET_CLOSED, self._last.decode("utf-8", "replace")))
+            yield Close(EndReason.TARGET_CLOSED, self._last.decode("utf-8", "replace"))
         self._express.inside = bool(self.left or self._head or self.closed)
-        return steps
 
-    def _go_on(self, chunk: bytes, steps: list[Step]) -> tuple[int, int]:
-        """Within a body: (where the next message begins, from where on the chunk is passed on)."""
-        size = len(chunk)
-        taken = min(self.left, size)
+    def _settled(self, steps: list[Step]) -> Iterator[Step]:
+        """What an answer came to, with all that it leads to; ``steps`` is empty then."""
+        pending = self._pending
+        more = True
+        while more:
+            more = pending.catch_up(steps)
+            yield from steps
+            steps.clear()
+            if more:
+                yield TURN
+        if pending.quick:  # others had their turn
+            pending.expand()
+
+    def _go_on(self, chunk: bytes, steps: list[Step]) -> int:
+        """Within a body: where the next message begins."""
+        taken = min(self.left, len(chunk))
         self.left -= taken
         if self._part is not None and len(self._part) < self._most:
             self._part += chunk[: min(taken, self._most - len(self._part))]
         if not self.left and self._part is not None:
             body, self._part = bytes(self._part), None
             self._answered(self._kind, body, steps)
-        held = self._held
-        if not self.left:
-            self._held = False
-        return taken, taken if held else 0
+        return taken
 
-    def _hop(self, data: bytes, position: int, sent: int, steps: list[Step]) -> None:
-        """Over every message that begins in ``data`` from ``position`` on; what is not passed on yet begins at
-        ``sent``."""
-        end = len(data)
-        unpack = _HEADER.unpack_from
+    def _hop(self, data: bytes, position: int) -> Iterator[Step]:
+        """Over every message that begins in ``data`` from ``position`` on. The bytes of a few messages pass
+        together, behind what is recorded of them."""
+        end, sent, work = len(data), position, 0
+        steps: list[Step] = []
         try:
             while position + HEADER <= end and not self._last:
-                kind, length = unpack(data, position)
+                kind, length = _HEADER.unpack_from(data, position)
                 if kind in _BULK:
-                    position = self._run(data, position, end, kind)
-                    continue
-                if length < 4 or length > SHORT_MOST:
-                    _check(kind, length)
-                stop = position + 1 + length
-                if kind in _LOOKED_AT:
-                    sent = self._look(kind, data, position, stop, sent, steps)
-                if stop > end:
-                    self._kind = kind
-                self._held = self._held and stop > end
-                position = stop
+                    position, effort = self._run(data, position, end, kind)
+                else:
+                    if length < 4 or length > SHORT_MOST:
+                        _check(kind, length)
+                    stop, effort = position + 1 + length, 1
+                    if kind in _LOOKED_AT:
+                        sent = self._look(kind, data, position, stop, sent, steps)
+                        effort += min(length, _LOOKED_AT[kind]) // BYTES_A_STEP
+                        yield from self._settled(steps)
+                    if stop > end:
+                        self._kind = kind
+                    self._held = self._held and stop > end
+                    position = stop
+                work += effort
+                if work >= TOGETHER and position < end:
+                    forward(data, sent, position, steps)
+                    sent = max(sent, position)
+                    yield from self._settled(steps)
+                    yield Pause(work)
+                    work = 0
         except PeerError:
             forward(data, sent, position, steps)
+            yield from steps
             raise
         if position > end:
             self.left = position - end
         elif position < end and not self._last:
             self._head = data[position:]  # not passed on yet: its message may have to be held back
         forward(data, sent, min(position, end), steps)
+        yield from steps
 
     def _look(self, kind: int, data: bytes, position: int, stop: int, sent: int, steps: list[Step]) -> int:
         """At a message whose body or coming means something; from where on ``data`` is still to be passed on."""
@@ -182,11 +214,12 @@ class Backend:
             self._part = bytearray(data[position + HEADER : position + HEADER + self._most])
         return sent
 
-    def _run(self, data: bytes, position: int, end: int, kind: int) -> int:
-        """Over a run of rows or copy data, to where it ends, which may be behind the end of ``data``."""
+    def _run(self, data: bytes, position: int, end: int, kind: int) -> tuple[int, int]:
+        """Over a run of rows or copy data, to where it ends, which may be behind the end of ``data``; and how much
+        work that was."""
         statement = self._pending.current()
         if statement is not None and statement.keeping and kind == _ROW:
-            return self._keep_row(data, position, end, statement)
+            return self._keep_row(data, position, end, statement), 1
         unpack = _HEADER.unpack_from
         first, rows, last = position, 0, end - HEADER
         while True:
@@ -199,12 +232,12 @@ class Backend:
                 _check(kind, length)
             rows += 1
             position += length + 1
-            if position > last:
+            if position > last or rows == _RUN_MOST:
                 break
         if statement is not None:
             statement.rows += rows
             statement.data_bytes += position - first - HEADER * rows
-        return position
+        return position, 1 + rows // ROWS_A_STEP
 
     def _keep_row(self, data: bytes, position: int, end: int, statement: Statement) -> int:
         """One row that may be among the first of its result, which are kept whole."""
@@ -276,7 +309,7 @@ class Backend:
 
     def _parameter(self, body: bytes, steps: list[Step]) -> None:
         name, value = messages.parameter(body)
-        self._pending.texts.parameter(name, value)
+        self._pending.texts.encoding.parameter(name, value)
         shown = redact_option(name, value)
         steps.append(Observe(Note("parameter", (("name", name), ("value", shown)))))
 

@@ -18,6 +18,8 @@ from proxy.protocols.postgres.redact import redact_value
 
 _COUNT = struct.Struct("!H")
 _LENGTH = struct.Struct("!i")
+VALUES_A_TURN = 128
+"""Values of a long Bind that are read at once."""
 PLAIN_MOST = 12
 """No token, and no URI or setting with a password worth the name, is shorter."""
 
@@ -135,8 +137,8 @@ def kept_of(oid: int, value: bytes, form: int, budget: int, most: int) -> Parame
 
 
 class BindReader:
-    """Reads a long Bind as its bytes come by; ``feed`` until ``bind`` is there. Holds a prefix of each value.
-    ``types`` gives the parameter types of a statement by its name."""
+    """Reads a long Bind as its bytes come by: ``feed``, and then ``more`` until that is False; until ``bind`` is
+    there. Holds a prefix of each value. ``types`` gives the parameter types of a statement by its name."""
 
     def __init__(self, limits: Limits, length: int, types: Callable[[bytes], tuple[int, ...]]) -> None:
         self.bind: Bind | None = None
@@ -144,6 +146,7 @@ class BindReader:
         self._types = types
         self._left = length
         self._buffer = bytearray()
+        self._paused = False
         self._reading = self._read()
         next(self._reading)
 
@@ -151,13 +154,18 @@ class BindReader:
         """The next bytes of the body."""
         self._left -= len(data)
         self._buffer += data
+
+    def more(self) -> bool:
+        """Read a few values; whether more are here to be read."""
+        self._paused = False
         try:
             next(self._reading)
         except StopIteration:
             if self._buffer or self._left:
                 raise _broken("its parts do not add up to its length") from None
-        if self._left <= 0 and self.bind is None:
+        if self._left <= 0 and self.bind is None and not self._paused:
             raise _broken("it ends too early")
+        return self._paused
 
     def _need(self, size: int) -> Generator[None, None, bytes]:
         while len(self._buffer) < size:
@@ -196,6 +204,9 @@ class BindReader:
             value = yield from self._value(types[index] if index < len(types) else 0, form, budget)
             budget -= len(value[2] or b"")
             values.append(value)
+            if not (index + 1) % VALUES_A_TURN:
+                self._paused = True
+                yield
         results = yield from self._codes()
         self.bind = Bind(portal, statement, tuple(values), results)
 
@@ -212,7 +223,7 @@ class BindReader:
         most = min(self._limits.max_value, budget)
         prefix, digest, left = b"", hashlib.sha256(), length
         while left:
-            if not self._buffer:
+            while not self._buffer:
                 yield
             piece = bytes(self._buffer[:left])
             del self._buffer[:left]

@@ -1,8 +1,9 @@
-"""CancelRequests of clients: our own pid and key, the right session's running statement, and never the next one.
+"""CancelRequests of clients: the right session's running statement, and never the next one.
 
-The key is verified by itself (``keys.CancelKeys``) before anything is looked up or published. Guesses are throttled
-per source and recorded. A cancel that reached another worker travels by the feed, and its connection is closed only
-when that worker has read so far: libpq takes the closing for "done". Used by ``engine``.
+Whose a key is, is found by its pid: among the sessions here, then, for a source that has not guessed too often, in
+the store, where every session with that pid is tried. A cancel for another worker's session travels by the feed,
+and its connection is closed only when that worker has read so far: libpq takes the closing for "done". Used by
+``engine``; ``keys`` knows what a key is made of.
 """
 
 import asyncio
@@ -13,15 +14,17 @@ from proxy.access.sources import source_kind
 from proxy.core.errors import TidegateError, Unavailable
 from proxy.core.events import CancelRefused
 from proxy.core.feed import FeedItem, FeedKind, Scope
-from proxy.core.ports import Node, Reader
+from proxy.core.ports import Page, Reader
 from proxy.core.records import Note
+from proxy.core.sessions import SessionRecord
 from proxy.protocols.postgres.control import Backend
 from proxy.protocols.postgres.inspector import PostgresInspector
-from proxy.protocols.postgres.keys import CancelKeys, node_number, node_of
+from proxy.protocols.postgres.keys import CancelKeys, own_pid
 from proxy.protocols.postgres.startup import Cancel
-from proxy.sessions.relay import Hold, Relay
+from proxy.sessions.relay import Relay
 from proxy.sessions.services import Services
 from proxy.sessions.session import Session
+from proxy.sessions.waits import Hold
 
 WINDOW = 60.0
 """Seconds over which guesses of one source are counted."""
@@ -29,6 +32,9 @@ PASSED_ON = 2.0
 """Seconds another worker has to act before the client's connection is closed all the same."""
 LOOK = 0.1
 WAITING_MOST = 1024
+CANDIDATES = 500
+"""Live sessions of one pid that are read at a time. All are tried: a target that gives each the same pid keeps no
+other target's sessions from being found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +52,39 @@ class Cancels:
 
     def __init__(self, services: Services, secret: bytes, guesses: int) -> None:
         self._services = services
-        self._keys = CancelKeys(secret, node_number(services.node), epoch(services.node, services.started))
+        self._keys = CancelKeys(secret)
         self._guesses = guesses
         self._wrong: Counter[str] = Counter()
         self._window = 0.0
-        self._live: dict[int, Cancellable] = {}
-        self._next = 0
-        self._passed_on: asyncio.Queue[int] = asyncio.Queue(WAITING_MOST)
+        self._live: dict[str, Cancellable] = {}
+        self._sessions: dict[int, set[str]] = {}
+        self._passed_on: asyncio.Queue[str] = asyncio.Queue(WAITING_MOST)
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def new_key(self, length: int) -> tuple[int, bytes]:
-        """(pid, key) for a session: the key has ``length`` bytes, 4 in protocol 3.0."""
-        while True:
-            self._next = self._keys.after(self._next)
-            pid = self._keys.pid(self._next)
-            if pid not in self._live:
-                return pid, self._keys.key(pid, length)
+    def pid(self, of_target: int) -> int:
+        """Return the pid for a session: the target's own, or, where that is not known (0), one of ours."""
+        pid = of_target or own_pid()
+        while not of_target and pid in self._sessions:
+            pid = own_pid()
+        return pid
+
+    def key(self, session: str, pid: int, length: int) -> bytes:
+        """Return the key for a session of this worker: ``length`` bytes, 4 in protocol 3.0 and 32 in 3.2."""
+        return self._keys.key(self._services.node, session, pid, length)
 
     def file(self, pid: int, live: Cancellable) -> None:
         """From now on the session can be cancelled."""
-        self._live[pid] = live
+        self._live[live.session.id] = live
+        self._sessions.setdefault(pid, set()).add(live.session.id)
 
-    def forget(self, pid: int) -> None:
-        self._live.pop(pid, None)
+    def forget(self, pid: int, session: str) -> None:
+        """The session has ended: its key is nobody's."""
+        self._live.pop(session, None)
+        others = self._sessions.get(pid, set())
+        others.discard(session)
+        if not others:
+            self._sessions.pop(pid, None)
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -77,15 +92,23 @@ class Cancels:
         """Do what the key proves a right to, or nothing; returns when the target was told."""
         if self._throttled(source):
             return
-        if self._keys.verify(asked.pid, asked.key):
-            await self.cancel(asked.pid)
+        session = self._here(asked)
+        if session is not None:
+            await self.cancel(session)
         elif not await self._passed_on_to_its_owner(asked):
             await self._refused(source)
 
-    async def cancel(self, pid: int) -> None:
+    def _here(self, asked: Cancel) -> str | None:
+        """The session of this worker whose key it is."""
+        if not self._keys.may_fit(asked.pid, asked.key):
+            return None
+        node, here = self._services.node, self._sessions.get(asked.pid, ())
+        return next((each for each in here if self._keys.fits(node, each, asked.pid, asked.key)), None)
+
+    async def cancel(self, session: str) -> None:
         """Cancel what the session runs now. Its client is not read until the target has been told, so the signal
         cannot hit the statement after."""
-        live = self._live.get(pid)
+        live = self._live.get(session)
         relay = live.session.relaying if live else None
         if live is None or not isinstance(relay, Relay) or not live.inspector.running():
             return
@@ -115,36 +138,42 @@ class Cancels:
             return False
 
     async def _pass_on(self, asked: Cancel) -> bool:
-        """Whether the key is another live worker's; then it is told, and has had its time."""
-        node = await self._services.store.read(lambda reader: self._owner(reader, asked))
-        if node is None:
+        """Whether the key is a live session's; then its worker is told, and has had its time."""
+        if not self._keys.may_fit(asked.pid, asked.key):
             return False
-        seq = await self._services.store.commit(
-            lambda writer: writer.publish(FeedKind.CANCEL, Scope.NODE, node.id, data={"pid": asked.pid})
+        store = self._services.store
+        found = await store.read(lambda reader: self._owner(reader, asked))
+        if found is None:
+            return False
+        if found.node == self._services.node:  # it ends, or is about to begin: nothing runs in it
+            return True
+        seq = await store.commit(
+            lambda writer: writer.publish(FeedKind.CANCEL, Scope.NODE, found.node, data={"session": found.id})
         )
         deadline = self._services.loop.time() + PASSED_ON
         while self._services.loop.time() < deadline:
-            nodes = await self._services.store.read(lambda reader: reader.nodes())
-            if any(each.id == node.id and each.feed_seen >= seq for each in nodes):
+            nodes = await store.read(lambda reader: reader.nodes())
+            if any(each.id == found.node and each.feed_seen >= seq for each in nodes):
                 break
             await asyncio.sleep(LOOK)
         return True
 
-    def _owner(self, reader: Reader, asked: Cancel) -> Node | None:
-        number = node_of(asked.pid)
-        for node in reader.nodes():
-            if node_number(node.id) == number and self._keys.verify(
-                asked.pid, asked.key, epoch(node.id, node.started)
-            ):
-                return node
+    def _owner(self, reader: Reader, asked: Cancel) -> SessionRecord | None:
+        """The live session whose key it is, of any worker."""
+        page = Page(limit=CANDIDATES)
+        while found := reader.sessions(page, live=True, pid=asked.pid):
+            for each in found:
+                if self._keys.fits(each.node, each.id, asked.pid, asked.key):
+                    return each
+            page = Page(limit=CANDIDATES, before=found[-1].id)
         return None
 
     def informed(self, item: FeedItem) -> None:
         """An item of the feed: a cancel that reached another worker and is for a session of this one."""
-        pid = item.data.get("pid")
-        if item.kind is FeedKind.CANCEL and item.key == self._services.node and isinstance(pid, int):
+        session = item.data.get("session")
+        if item.kind is FeedKind.CANCEL and item.key == self._services.node and isinstance(session, str):
             try:
-                self._passed_on.put_nowait(pid)
+                self._passed_on.put_nowait(session)
             except asyncio.QueueFull:
                 self._services.log.warning("too many cancels at once")
 
@@ -152,8 +181,8 @@ class Cancels:
         """Carry out what other workers passed on, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                pid = await self._passed_on.get()
-                tasks.create_task(self.cancel(pid))  # apart: a target that does not answer keeps only its own
+                session = await self._passed_on.get()
+                tasks.create_task(self.cancel(session))  # apart: a target that does not answer keeps only its own
 
     # -- guesses -------------------------------------------------------------------------------------------------
 
@@ -175,8 +204,3 @@ class Cancels:
                 )
             except Unavailable as error:
                 self._services.log.warning("cancel refusal not stored", detail=str(error))
-
-
-def epoch(node: str, started: float) -> bytes:
-    """What tells one life of a worker from the next, as every node can read it in the store."""
-    return f"{node}\0{started!r}".encode()

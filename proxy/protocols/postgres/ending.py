@@ -16,7 +16,7 @@ IN_BLOCK = 84
 CANCELLED = b"57014"
 UNDONE = b"40000"
 """transaction_rollback: the SQLSTATE of a statement that another one's error undid."""
-WAITING_MOST = 10_000
+WAITING_MOST = 2_000
 """In a longer pipeline the statements end as they are done; a note tells where that was not the end."""
 _READS = (b"SELECT", b"FETCH", b"SHOW", b"EXPLAIN", b"MOVE")
 _BEGINS = frozenset({b"BEGIN", b"START TRANSACTION"})

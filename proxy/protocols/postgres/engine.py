@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from proxy.core.access import Admission, Refusal, Wish
 from proxy.core.errors import PeerError, TidegateError, Unavailable
+from proxy.core.sessions import ServedBy
 from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.protocols.postgres import messages, refusals, startup
 from proxy.protocols.postgres.cancels import Cancellable, Cancels
@@ -166,9 +167,12 @@ class PostgresEngine:
         logged_in = await self._log_in(session, asked, admission, entry)
         stream = logged_in.stream
         try:
-            life = await life_of(logged_in) if entry.target.control else None
-            await session.start(NAME, asked.application_name, header(asked, admission))
-            pid, key = self._shared.cancels.new_key(asked.key_length)
+            life = await life_of(logged_in)
+            cancels = self._shared.cancels
+            pid = cancels.pid(life.pid if life else 0)
+            served_by = ServedBy(pid, life.since if life else None)
+            await session.start(NAME, asked.application_name, header(asked, admission), served_by)
+            key = cancels.key(session.id, pid, asked.key_length)
             await session.client.send(
                 messages.authentication_ok()
                 + b"".join(logged_in.parameters)
@@ -181,11 +185,11 @@ class PostgresEngine:
                 parameters=logged_in.parameters,
             )
             control = Backend(self._shared.targets, entry, logged_in, life)
-            self._shared.cancels.file(pid, Cancellable(session, inspector, control))
+            cancels.file(pid, Cancellable(session, inspector, control))
             try:
                 await session.relay(inspector, stream, control)
             finally:
-                self._shared.cancels.forget(pid)
+                cancels.forget(pid, session.id)
         finally:
             stream.close()
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 from proxy.core.records import Parameter
+from proxy.protocols.postgres.keeping import Share
 from proxy.protocols.postgres.names import Named, Names, Portal, Prepared
 
 QUERY, EXECUTE, SYNC, PARSE, BIND, DESCRIBE, CLOSE, REFUSED = range(8)
@@ -46,14 +47,16 @@ class Statement:
 
 
 class Query:
-    """A query string: its statements, answered one by one, and then by one ReadyForQuery."""
+    """A query string: its statements, answered one by one, and then by one ReadyForQuery. ``share``: of the memory
+    that may be kept."""
 
-    __slots__ = ("changes", "current", "rest")
+    __slots__ = ("changes", "current", "rest", "share")
 
     def __init__(self, first: Statement) -> None:
         self.current: Statement | None = first
         self.rest: deque[Statement] | None = None
         self.changes: tuple[Change, ...] = ()
+        self.share: Share | None = None
 
     def advance(self) -> None:
         self.current = self.rest.popleft() if self.rest else None

@@ -7,7 +7,7 @@ alone. While a statement that was sent this way is unanswered it is ``pending.qu
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from proxy.core.errors import PeerError
 from proxy.core.records import StatementFinished, StatementStarted
@@ -18,7 +18,7 @@ from proxy.protocols.postgres.names import Usual
 from proxy.protocols.postgres.naming import prepare_plain
 from proxy.protocols.postgres.pending import ENDS, Pending
 from proxy.protocols.postgres.redact import sensitive
-from proxy.protocols.postgres.texts import WATCHED
+from proxy.protocols.postgres.verbs import WATCHED
 
 _LENGTH = struct.Struct("!xI").unpack_from
 _HEADER = struct.Struct("!BI").pack
@@ -70,13 +70,13 @@ class Express:
 
     def __init__(self, pending: Pending) -> None:
         self.busy = self.inside = False
-        self._asks: Callable[[bytes], Sequence[Step]] = _closed
-        self._answers: Callable[[bytes], Sequence[Step]] = _closed
+        self._asks: Callable[[bytes], Iterable[Step]] = _closed
+        self._answers: Callable[[bytes], Iterable[Step]] = _closed
         self._pending = pending
         self._shapes: set[bytes] = set()
         self._most = min(_MOST, pending.limits.max_text)
 
-    def beside(self, asks: Callable[[bytes], Sequence[Step]], answers: Callable[[bytes], Sequence[Step]]) -> None:
+    def beside(self, asks: Callable[[bytes], Iterable[Step]], answers: Callable[[bytes], Iterable[Step]]) -> None:
         """The general ways for what the client sends and for what the target sends."""
         self._asks, self._answers = asks, answers
 
@@ -122,14 +122,14 @@ class Express:
         that differ in more than their numbers, and those say nothing of it."""
         shape = text.translate(_NO_NUMBERS)
         if shape in self._shapes:
-            return self._pending.texts.plain
+            return self._pending.encoding.plain
         if not self._looked_plain(text):
             return False
         if len(shape) <= _SHAPE_MOST and b"md0" not in shape.lower():  # "md5" is a word that calls for redaction
             if len(self._shapes) >= _SHAPES_MOST:
                 self._shapes.clear()
             self._shapes.add(shape)
-        return self._pending.texts.plain
+        return self._pending.encoding.plain
 
     def _looked_plain(self, text: bytes) -> bool:
         special = text.translate(None, _HARMLESS)
@@ -162,7 +162,7 @@ class Express:
         end = chunk.find(0, 6)
         name = chunk[6:end]
         prepared = pending.statements.things.get(name)
-        if prepared is None or prepared.usual is None or prepared.withdrawn or not pending.texts.plain:
+        if prepared is None or prepared.usual is None or prepared.withdrawn or not pending.encoding.plain:
             return None
         head, kinds, tail, messages, formats = prepared.usual
         begin, stop = end + len(head), size - len(tail)
@@ -191,7 +191,7 @@ class Express:
             return None
         end = chunk.find(0, start + 6, stop)
         name = chunk[start + 6 : end]
-        if name and not pending.texts.plain:
+        if name and not pending.encoding.plain:
             return None
         prepared = None
         if types is None:
@@ -294,7 +294,7 @@ class Express:
         return finished
 
 
-def _closed(chunk: bytes) -> Sequence[Step]:
+def _closed(chunk: bytes) -> Iterable[Step]:
     """The general way before there is one."""
     raise AssertionError("nothing is beside the fast lane")
 

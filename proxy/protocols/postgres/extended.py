@@ -17,7 +17,7 @@ from proxy.protocols.postgres.keeping import of_values
 from proxy.protocols.postgres.names import BACK_MOST, Portal, certain
 from proxy.protocols.postgres.naming import changes_of, drop, drop_portal, prepare, resolve
 from proxy.protocols.postgres.pending import Pending
-from proxy.protocols.postgres.texts import tags_of
+from proxy.protocols.postgres.verbs import tags_of
 
 _COUNT = struct.Struct("!H")
 
@@ -46,20 +46,20 @@ class Extended:
         name, text, types = self._parsed(body)
         pending = self._pending
         prepared = prepare(pending, name, pending.texts.statement(text), types, steps, self._keeps_text)
-        pending.expect((PARSE, (pending.statements, name, prepared)))
+        pending.expect((PARSE, (pending.statements, name, prepared)), steps)
 
     def types(self, statement: bytes) -> tuple[int, ...]:
         """The parameter types of a statement, as far as they are known."""
         prepared = resolve(self._pending, self._stored(statement))[0]
         return prepared.types if prepared is not None else ()
 
-    def bind_message(self, data: bytes, start: int, stop: int) -> None:
+    def bind_message(self, data: bytes, start: int, stop: int, steps: list[Step]) -> None:
         """A whole Bind, whose body is ``data[start:stop]``."""
         name, statement, position = read_names(data, start, stop)
         values = read_values(data, position, stop, self._pending.limits, self.types(statement))
-        self.bind(Bind(name, statement, values.parameters, values.formats))
+        self.bind(Bind(name, statement, values.parameters, values.formats), steps)
 
-    def bind(self, bind: Bind) -> None:
+    def bind(self, bind: Bind, steps: list[Step]) -> None:
         pending = self._pending
         portal = Portal(pending.group, self._stored(bind.portal))
         portal.statement_name = self._stored(bind.statement)
@@ -78,24 +78,24 @@ class Extended:
             raise PeerError("too many portals", code="limit")
         portal.share = pending.kept.share(of_values(portal.parameters, portal.formats))
         pending.portals.put(portal.name, portal)
-        pending.expect((BIND, (pending.portals, portal.name, portal)))
+        pending.expect((BIND, (pending.portals, portal.name, portal)), steps)
 
-    def describe(self, body: bytes) -> None:
+    def describe(self, body: bytes, steps: list[Step]) -> None:
         pending = self._pending
         kind, name = self._named(body, "Describe")
         if kind == 83:  # S
-            pending.expect((DESCRIBE, resolve(pending, name)[0]))
+            pending.expect((DESCRIBE, resolve(pending, name)[0]), steps)
         else:
-            pending.expect((DESCRIBE, pending.portals.get(name)))
+            pending.expect((DESCRIBE, pending.portals.get(name)), steps)
 
-    def close(self, body: bytes) -> None:
+    def close(self, body: bytes, steps: list[Step]) -> None:
         kind, name = self._named(body, "Close")
-        self._pending.expect((CLOSE, (drop if kind == 83 else drop_portal)(self._pending, name)))
+        self._pending.expect((CLOSE, (drop if kind == 83 else drop_portal)(self._pending, name)), steps)
 
     # -- names ---------------------------------------------------------------------------------------------------
 
     def _stored(self, name: bytes) -> bytes:
-        return self._pending.texts.name(name)
+        return self._pending.texts.encoding.name(name)
 
     def _name(self, body: bytes, start: int) -> tuple[bytes, int]:
         """The name at ``start``, and the offset behind it."""
@@ -174,7 +174,7 @@ class Extended:
         return statement
 
     def execute(self, portal: Portal, steps: list[Step]) -> None:
-        self._pending.expect((EXECUTE, self.start(portal, steps)))
+        self._pending.expect((EXECUTE, self.start(portal, steps)), steps)
 
 
 def masked(parameters: tuple[Parameter, ...], secrets: Collection[int]) -> tuple[Parameter, ...]:

@@ -1,33 +1,46 @@
 """The client's side of a conversation: what it asks for is recorded, then passed on. Pure; called by ``inspector``.
 
 Source: PostgreSQL manual, "Message Formats" and "Message Flow". A message is held until it is whole, but for copy
-data and long Binds, which pass as they come. All records of a chunk stand before the bytes of that chunk. A
-statement is recorded where it runs: at the Query, or at each Execute, with the values of its Bind.
+data and long Binds, which pass as they come, and a Query or Parse that is too long, which is dropped as it comes,
+and refused. The records of a few messages stand before their bytes, which pass together. What a chunk comes to is
+made message by message, so that others may have their turn in between. While too much is unanswered no more is
+sent. A statement is recorded where it runs: at the Query, or at each Execute, with the values of its Bind.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import partial
 
 from proxy.core.access import Decision
 from proxy.core.access import Outcome as Verdict
 from proxy.core.actions import Statement as Running
 from proxy.core.errors import PeerError
 from proxy.core.states import EndReason
-from proxy.core.steps import Ask, Close, Forward, Reply, Step, Think
-from proxy.protocols.postgres import messages, texts
+from proxy.core.steps import STEP, TURN, Ask, Close, Pause, Reply, Step, Tell, Think, Wait
+from proxy.protocols.postgres import messages
 from proxy.protocols.postgres.backend import Backend, forward
 from proxy.protocols.postgres.binding import BindReader
+from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.extended import Extended
 from proxy.protocols.postgres.pending import Pending
-from proxy.protocols.postgres.refusing import Refusing, Why
+from proxy.protocols.postgres.refusing import Excess, Refusing
+from proxy.protocols.postgres.search import search
 from proxy.protocols.postgres.simple import Simple
 
 _HEADER = struct.Struct("!BI")
 HEADER = 5
 SMALL = 10_000
 """PQ_SMALL_MESSAGE_LIMIT: the server takes no longer ones of these types."""
-_QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _DATA, _CALL = 81, 80, 66, 69, 83, 100, 70
+_QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _DATA, _CALL, _TERMINATE = 81, 80, 66, 69, 83, 100, 70, 88
+_COPYING = b"dcf"
+"""What the server may be waiting for while it answers nothing."""
+TOGETHER = 24
+"""So many messages are passed on at once, behind their records."""
+BYTES_A_STEP = 512
+"""Bytes of a message that take as long to read as a short one."""
+_RUN_MESSAGES, _RUN_MOST = 1024, 256 * 1024
+"""Copy data looked at in one turn: messages, and bytes."""
 
 
 class Frontend:
@@ -57,181 +70,230 @@ class Frontend:
         express.busy = asks
         self._rest = bytearray()
         self._need = HEADER
+        self._data = b""
+        self._at = self._sent = 0
         self._reader: BindReader | None = None
+        self._excess: Excess | None = None
         self._questions: list[bytes] = []
         self._asked = -1
-        self._work: Callable[[], None] | None = None
+        self._work: Think | None = None
 
     # -- chunks --------------------------------------------------------------------------------------------------
 
-    def feed(self, chunk: bytes) -> list[Step]:
-        """What to do about the client's next bytes."""
+    def feed(self, chunk: bytes) -> Iterator[Step]:
+        """What to do about the client's next bytes, made as it is asked for."""
         if self._pending.quick:
             self._pending.expand()
         if self.closed:
-            return []
-        steps: list[Step] = []
+            return
         if self._asked >= 0 or self._work is not None:  # nothing should come while it is held; what does, waits
             self._rest += chunk
-            return steps
-        if self.left:
-            chunk = self._stream(chunk, steps)
+            return
         if self._rest:
             self._rest += chunk
             if len(self._rest) < self._need:
-                return steps
+                return
             chunk = bytes(self._rest)
             self._rest.clear()
-        self._take(chunk, steps, None)
-        return steps
+        yield from self._take(chunk, None)
 
-    def _stream(self, chunk: bytes, steps: list[Step]) -> bytes:
-        """Pass on what belongs to the streamed message; the rest of ``chunk``."""
-        taken = chunk[: self.left]
-        self.left -= len(taken)
-        self._express.busy = bool(self.left) or self._asks
-        if self._reader is not None:
-            try:
-                self._reader.feed(taken)
-                self._bound()
-            except PeerError as error:
-                self._break_off(error, steps)
-                return b""
-        steps.append(Forward(taken))
-        return chunk[len(taken) :]
-
-    def _bound(self) -> None:
-        if not self.left and self._reader is not None and self._reader.bind is not None:
-            self.extended.bind(self._reader.bind)
-            self._reader = None
-
-    def _take(self, data: bytes, steps: list[Step], verdict: Decision | None) -> None:
+    def _take(self, data: bytes, verdict: Decision | None) -> Iterator[Step]:
         """Over the messages in ``data``; ``verdict`` is about the first."""
-        position = sent = 0
-        end = len(data)
-        self._need = HEADER
+        self._data, self._at, self._sent, self._need = data, 0, 0, HEADER
+        seen = 0
         try:
-            while position + HEADER <= end:
-                kind, length = _HEADER.unpack_from(data, position)
-                self._check(kind, length)
-                stop = position + 1 + length
-                if stop > end and not self._begin_stream(kind, data, position, stop):
-                    self._need = 1 + length
-                    break
-                if kind == _DATA:
-                    stop = self._copy(data, position, stop)
-                elif stop <= end:
-                    body = data[position + HEADER : stop]
-                    judged = self._judged(kind, body, verdict, steps)
-                    if judged is None:
-                        break
-                    why, last = judged
-                    verdict, self._asked = None, -1
-                    if why is not None:
-                        forward(data, sent, position, steps)
-                        sent = stop
-                        self._refusing.refuse(kind, body, why, steps)
-                    elif last:
-                        forward(data, sent, stop, steps)
-                        self._close(EndReason.CLIENT_CLOSED, "", steps)
-                        return
-                position = stop
+            going = yield from self._go_on()
+            while going and self._at + HEADER <= len(data):
+                going = yield from self._next(verdict)
+                verdict = None
+                seen += 1
+                if not seen % TOGETHER:
+                    yield from self._passed()
         except PeerError as error:
-            forward(data, sent, position, steps)
-            self._break_off(error, steps)
+            yield from self._passed()
+            yield from self._break_off(error)
+        if self.closed:
             return
-        forward(data, sent, min(position, end), steps)
-        if position < end:
-            self._rest += data[position:]
+        yield from self._passed()
+        if self._at < len(data):
+            self._rest += data[self._at :]
         if self._work is not None:
-            steps.append(Think(self._work))
+            yield self._work
         elif self._questions:
-            steps.append(self._next_question())
-        self._express.busy = self._asks or bool(self.left or self._rest)
+            yield self._next_question()
+        self._express.busy = self._asks or bool(self.left or self._rest or self._excess)
 
-    def _judged(
-        self, kind: int, body: bytes, verdict: Decision | None, steps: list[Step]
-    ) -> tuple[Why | None, bool] | None:
-        """Why a whole message is refused, and whether it was the last; None where it has to wait. What is not
-        refused is recorded and expected to be answered."""
-        try:
-            if verdict is None and (self._long(kind, body) or (self._asks and self._question(kind, body))):
-                return None
-            why = self._refusing.why(kind, verdict, self._asked)
-            last = why is None and self._message(kind, body, steps)
-        except texts.Refused as error:
-            why, last = self._refusing.too_much(error), False
-        if len(body) > self._pending.limits.think_text:
-            self._pending.texts.forget()
-        return why, last
+    def _passed(self) -> Iterator[Step]:
+        """Pass on the messages up to here: they are recorded."""
+        steps: list[Step] = []
+        forward(self._data, self._sent, self._at, steps)
+        self._sent = self._at
+        return iter(steps)
 
-    def _check(self, kind: int, length: int) -> None:
+    def _next(self, verdict: Decision | None) -> Generator[Step, None, bool]:
+        """Take the message at hand; False where the rest has to wait."""
+        begin = self._at
+        kind, length = _HEADER.unpack_from(self._data, begin)
+        if kind not in _COPYING and self._pending.backlog.full():
+            yield from self._passed()
+            yield from self._wait()
+        if self._too_long(kind, length):
+            yield from self._passed()
+            self._excess = Excess(kind, length - 4)
+            self._at = self._sent = begin + HEADER
+            return (yield from self._go_on())
+        stop = begin + 1 + length
+        if kind == _DATA:
+            yield from self._copy(stop)
+        elif kind == _BIND and length - 4 > self._pending.limits.hold_bind:
+            yield from self._begin_bind(stop)
+        elif stop <= len(self._data):
+            return (yield from self._whole(kind, self._data[begin + HEADER : stop], verdict))
+        else:
+            self._need = 1 + length
+            return False
+        return True
+
+    def _wait(self) -> Iterator[Step]:
+        """Send no more until enough is answered. The server keeps its answers to a pipeline to itself until it has
+        many, or is asked for them: a Flush is not answered, and changes nothing else."""
+        if self._pending.open_group:
+            yield Tell(messages.FLUSH)
+        yield Wait(self._pending.backlog.eased)
+
+    def _too_long(self, kind: int, length: int) -> bool:
+        """Whether a message is refused for its length alone. ``PeerError`` where it cannot be passed over."""
         most = self._most.get(kind)
         if most is None:
             raise PeerError(f"invalid frontend message type {kind}", code="protocol")
-        if length < 4 or length - 4 > most:
-            raise PeerError(
-                f"a message of type {chr(kind)} and {length} bytes: the gateway takes {most} at most", code="limit"
-            )
+        if 4 <= length <= most + 4:
+            return False
+        if kind in (_QUERY, _PARSE) and 4 < length <= messages.MAX_FRAME:
+            return True
+        raise PeerError(
+            f"a message of type {chr(kind)} and {length} bytes: the gateway takes {most} at most", code="limit"
+        )
 
-    def _begin_stream(self, kind: int, data: bytes, position: int, stop: int) -> bool:
-        """Whether the message at ``position`` passes before it is whole."""
-        length = stop - position - HEADER
-        if kind != _DATA:
-            if kind != _BIND or length <= self._pending.limits.hold_bind:
-                return False
-            self._reader = BindReader(self._pending.limits, length, self.extended.types)
-            self._reader.feed(data[position + HEADER :])
-        self.left = stop - len(data)
-        return True
+    # -- messages that are not held whole ------------------------------------------------------------------------
 
-    def _copy(self, data: bytes, position: int, stop: int) -> int:
-        """Over a run of copy data that lie whole in ``data``, from the first, which ends at ``stop``, to where it
-        ends. Counted where the server takes them; where it does not, it drops them itself."""
-        first, count, last, most = position, 1, len(data) - HEADER, len(data)
+    def _go_on(self) -> Generator[Step, None, bool]:
+        """Take what belongs to a message that was begun before; whether it ends here."""
+        taken = self._data[self._at : self._at + self.left]
+        if taken:
+            self.left -= len(taken)
+            yield from self._read(taken)
+            self._at += len(taken)
+        excess = self._excess
+        if excess is not None:
+            self._at += excess.take(self._data[self._at : self._at + excess.left])
+            self._sent = self._at
+            if not excess.left:
+                self._excess = None
+                yield from self._refusing.refuse_long(excess)
+        return not self.left and self._excess is None
+
+    def _begin_bind(self, stop: int) -> Iterator[Step]:
+        """The Bind at hand passes as it comes."""
+        begin = self._at + HEADER
+        taken = self._data[begin:stop]
+        self.left = stop - begin - len(taken)
+        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.types)
+        yield from self._read(taken)
+        self._at = begin + len(taken)
+
+    def _read(self, taken: bytes) -> Iterator[Step]:
+        """Read on in the Bind that passes, where it is one; at its end it is bound."""
+        reader = self._reader
+        if reader is None:
+            return
+        reader.feed(taken)
+        while reader.more():
+            yield TURN
+        if reader.bind is not None:
+            self._reader = None
+            steps: list[Step] = []
+            self.extended.bind(reader.bind, steps)
+            yield from steps
+
+    def _copy(self, stop: int) -> Iterator[Step]:
+        """Over a run of copy data, from the first, which ends at ``stop``; the last may pass as it comes. Counted
+        where the server takes them; where it does not, it drops them itself."""
+        data, first = self._data, self._at
+        count, last = 1, min(len(data) - HEADER, first + _RUN_MOST)
         unpack = _HEADER.unpack_from
-        while stop <= last:
+        while stop <= last and count < _RUN_MESSAGES:
             kind, length = unpack(data, stop)
-            if kind != _DATA or length < 4 or stop + 1 + length > most:
+            if kind != _DATA or not 4 <= length <= messages.MAX_FRAME or stop + 1 + length > len(data):
                 break
             count += 1
             stop += 1 + length
         self._pending.copying.data(stop - first - HEADER * count)
-        return stop
+        self.left = max(0, stop - len(data))
+        self._at = stop - self.left
+        yield TURN if count == _RUN_MESSAGES else STEP
 
-    def _message(self, kind: int, body: bytes, steps: list[Step]) -> bool:
-        """Record and expect what one whole message asks for; True for the last one, Terminate."""
+    # -- whole messages ------------------------------------------------------------------------------------------
+
+    def _whole(self, kind: int, body: bytes, verdict: Decision | None) -> Generator[Step, None, bool]:
+        """Record, or refuse, what a whole message asks for; False where it has to wait, or was the last."""
+        steps: list[Step] = []
+        stop = self._at + HEADER + len(body)
+        try:
+            if verdict is None and (self._long(kind, body) or (self._asks and self._question(kind, body))):
+                return False
+            why = self._refusing.why(kind, verdict, self._asked)
+            if why is None and kind == _QUERY:
+                yield from self.simple.query(_query_text(body))
+            elif why is None:
+                self._recorded(kind, body, steps)
+        except Refused as error:
+            why = self._refusing.too_much(error)
+        self._asked = -1
+        if why is not None:
+            yield from self._passed()
+            self._sent = stop
+            self._refusing.refuse(kind, body, why, steps)
+        self._at = stop
+        yield from steps
+        if len(body) > self._pending.texts.brief:
+            self._pending.texts.forget()
+        yield Pause(1 + len(body) // BYTES_A_STEP)
+        if kind == _TERMINATE:
+            yield from self._passed()
+            yield self._close(EndReason.CLIENT_CLOSED, "")
+        return not self.closed
+
+    def _recorded(self, kind: int, body: bytes, steps: list[Step]) -> None:
+        """Record and expect what one whole message asks for."""
         pending = self._pending
         if kind == _BIND:
-            self.extended.bind_message(body, 0, len(body))
+            self.extended.bind_message(body, 0, len(body), steps)
         elif kind == _EXECUTE:
             self.extended.execute(self.extended.portal(body), steps)
         elif kind == _SYNC:
             _empty(body)
             pending.synced()
-        elif kind == _QUERY:
-            self.simple.query(_query_text(body), steps)
         elif kind == _PARSE:
             self.extended.parse(body, steps)
         elif kind == 68:  # D
-            self.extended.describe(body)
+            self.extended.describe(body, steps)
         elif kind == 67:  # C
-            self.extended.close(body)
+            self.extended.close(body, steps)
         elif kind in b"cf":
             pending.copying.ended(kind == 102)
         else:  # H, X
             _empty(body)
-            return kind == 88
-        return False
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
     def _long(self, kind: int, body: bytes) -> bool:
         """Whether this message has to be thought about first."""
-        if kind not in (_QUERY, _PARSE) or len(body) <= self._pending.limits.think_text:
+        whole, known = kind == _QUERY, self._pending.texts
+        if not (whole or kind == _PARSE) or len(body) <= known.brief:
             return False
-        text = _query_text(body) if kind == _QUERY else self.extended.text_of(body)
-        self._work = self._pending.texts.search(text, kind == _QUERY)
+        text = _query_text(body) if whole else self.extended.text_of(body)
+        if known.heavy(text, whole):
+            self._work = Think(partial(search, known.setting(), whole), text, known.learner(text))
         return self._work is not None
 
     def _question(self, kind: int, body: bytes) -> bool:
@@ -247,36 +309,34 @@ class Frontend:
         self._asked += 1
         return Ask(Running(self._questions[self._asked].decode("utf-8", "replace")))
 
-    def resume(self, decision: Decision | None) -> list[Step]:
+    def resume(self, decision: Decision | None) -> Iterable[Step]:
         """The action of the last ``Ask`` is decided, or the last ``Think`` thought. A query string passes when each
         of its statements may."""
         if self.closed or (self._work is None if decision is None else self._asked < 0):
-            return []
+            return ()
         self._work = None
         if decision is not None and decision.outcome is Verdict.ALLOW and self._asked + 1 < len(self._questions):
-            return [self._next_question()]
+            return (self._next_question(),)
         self._questions = []
         data = bytes(self._rest)
         self._rest.clear()
-        steps: list[Step] = []
-        self._take(data, steps, decision)
-        return steps
+        return self._take(data, decision)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
-    def _break_off(self, error: PeerError, steps: list[Step]) -> None:
+    def _break_off(self, error: PeerError) -> Iterator[Step]:
         """The client broke the protocol: it is told so where something may be said."""
         if self._backend.boundary == 0:
             state = "54000" if error.code == "limit" else "08P01"
-            steps.append(Reply(messages.error_response("FATAL", state, error.public)))
-        self._close(EndReason.PROTOCOL_ERROR, f"the client: {error.public}", steps)
+            yield Reply(messages.error_response("FATAL", state, error.public))
+        yield self._close(EndReason.PROTOCOL_ERROR, f"the client: {error.public}")
 
-    def _close(self, reason: EndReason, detail: str, steps: list[Step]) -> None:
+    def _close(self, reason: EndReason, detail: str) -> Close:
         self.closed = self._express.busy = True
         self.left = 0
         self._rest.clear()
-        self._reader = None
-        steps.append(Close(reason, detail))
+        self._reader = self._excess = None
+        return Close(reason, detail)
 
 
 def _query_text(body: bytes) -> bytes:

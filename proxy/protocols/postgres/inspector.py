@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from proxy.core.access import Decision
 from proxy.core.records import Outcome, Record, StatementFinished, StatementStarted
 from proxy.core.states import EndReason
-from proxy.core.steps import Fed, Recorded, Side, Step
+from proxy.core.steps import Fed, Pause, Recorded, Side, Step
 from proxy.protocols.postgres import messages, refusals
 from proxy.protocols.postgres.backend import Backend
 from proxy.protocols.postgres.entries import EXECUTE, IDLE
@@ -47,7 +47,7 @@ class PostgresInspector:
         self._feeders = express.asked, express.answered
         for message in parameters:
             if message[:1] == b"S":
-                self._pending.texts.parameter(*messages.parameter(message[5:]))
+                self._pending.texts.encoding.parameter(*messages.parameter(message[5:]))
 
     @property
     def transaction(self) -> int:
@@ -57,13 +57,15 @@ class PostgresInspector:
     def feed(self, side: Side, chunk: bytes) -> Sequence[Step]:
         """See ``Inspector.feed``."""
         fed = self._feeders[side](chunk)
-        return (Recorded(fed, chunk),) if isinstance(fed, StatementStarted | StatementFinished) else fed
+        if isinstance(fed, StatementStarted | StatementFinished):
+            return (Recorded(fed, chunk),)
+        return [step for step in fed if type(step) is not Pause]
 
     def feeder(self, side: Side) -> Callable[[bytes], Fed]:
         """See ``Inspector.feeder``."""
         return self._feeders[side]
 
-    def resume(self, decision: Decision | None) -> Sequence[Step]:
+    def resume(self, decision: Decision | None) -> Iterable[Step]:
         """See ``Inspector.resume``."""
         return self._frontend.resume(decision)
 
@@ -92,7 +94,7 @@ class PostgresInspector:
 
     def in_flight(self) -> int:
         """The number of the statement that runs now, of which a cancel would be; 0 when none does."""
-        return self._pending.in_flight()
+        return self._pending.quick or self._pending.backlog.first()
 
     def stop(self) -> bytes:
         """In COPY from the client: CopyFail, and Sync in the extended protocol. A CopyData that was begun is filled
@@ -111,4 +113,4 @@ class PostgresInspector:
 
     def finish(self, outcome: Outcome) -> Sequence[Record]:
         """See ``Inspector.finish``."""
-        return self._pending.close(outcome)
+        return [*self._pending.close(outcome), *self._frontend.simple.close(outcome)]

@@ -13,7 +13,7 @@ from proxy.core.records import Parameter
 KEPT_MOST = 64 * 1024 * 1024
 SMALL = 1024
 """What holds less has no share: a name by itself takes as much."""
-VALUE, TYPE, SECRET, FORMAT = 128, 40, 64, 8
+VALUE, TYPE, SECRET, FORMAT, STATEMENT = 128, 40, 64, 8, 256
 """What each takes besides its bytes."""
 
 

@@ -1,65 +1,65 @@
-"""The cancel keys the gateway gives its own sessions: (pid, key) that only this cluster can have made.
+"""The cancel keys the gateway gives its own sessions: only this cluster can have made them. Pure; used by
+``cancels``.
 
-Pure; called by ``cancels``. The pid says which node serves the session, so that a CancelRequest that reached
-another one finds its way; the key is a truncated HMAC, so it is verified before anything is looked up or
-published, and no table of keys is kept. A key of 4 bytes can be guessed: whoever calls ``verify`` throttles per
-source. Source: PostgreSQL manual, chapter "Frontend/Backend Protocol", "Canceling Requests in Progress".
+The pid that goes with a key is the target's own, so it names nobody for sure: two targets may give the same, and
+one gives it again. The key does: it is an HMAC over the session's id, so no table of keys is kept, and a key is
+worth nothing once its session has ended. One of 4 bytes can be guessed: whoever tries keys throttles per source.
+One of 32 holds where it belongs, and proves itself before anything is looked up. Source: PostgreSQL manual,
+chapter "Frontend/Backend Protocol", "Canceling Requests in Progress" and "Protocol Versions".
 """
 
 import hashlib
 import hmac
-import zlib
+import secrets
 
-NODE_BITS = 11
-SESSION_BITS = 20
-NODES = 1 << NODE_BITS
-SESSIONS = 1 << SESSION_BITS
-KEY_MOST = 32
+from proxy.core.sessions import OWN_PIDS
 
-
-def node_of(pid: int) -> int:
-    """The node number in a pid."""
-    return pid >> SESSION_BITS
+SHORT, LONG = 4, 32
+"""Bytes of a key in protocol 3.0 and 3.2."""
+NODE, SESSION = 4, 16
+"""So many bytes of a long key are a digest of the node's name and of the session's id; the rest proves them."""
+PIDS = 1 << 31
 
 
-def node_number(node: str) -> int:
-    """The number of a worker's name, below 2048. Two names may share one: the key tells them apart."""
-    return zlib.crc32(node.encode()) % NODES
+def own_pid() -> int:
+    """Return a pid for a session whose backend's is not known."""
+    return OWN_PIDS | secrets.randbits(30)
+
+
+def digest(name: str, length: int) -> bytes:
+    """Return ``length`` bytes that stand for a node's name or a session's id in a long key."""
+    return hashlib.sha256(name.encode()).digest()[:length]
 
 
 class CancelKeys:
-    """Keys of one node. ``secret`` is the cluster's, ``node_number`` below 2048, ``epoch`` random bytes of this
-    process: keys of an earlier life of the node are worth nothing."""
+    """``secret`` is the cluster's."""
 
-    __slots__ = ("_epoch", "_secret", "node_number")
+    __slots__ = ("_secret",)
 
-    def __init__(self, secret: bytes, node_number: int, epoch: bytes) -> None:
-        if not 0 <= node_number < NODES:
-            raise ValueError(f"node number {node_number} is not below {NODES}")
-        self.node_number = node_number
+    def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._epoch = epoch
 
-    def after(self, number: int) -> int:
-        """The session number after ``number``: 1 to 1 048 575 and round again."""
-        return number % (SESSIONS - 1) + 1
+    def key(self, node: str, session: str, pid: int, length: int) -> bytes:
+        """Return the key of a session: ``length`` is ``SHORT`` or ``LONG``."""
+        if length == SHORT:
+            return self._proof(session.encode(), pid, SHORT)[:SHORT]
+        place = digest(node, NODE) + digest(session, SESSION)
+        return place + self._proof(place, pid, LONG)[: LONG - len(place)]
 
-    def pid(self, number: int) -> int:
-        """A pid, positive and of 31 bits, of a session number from 1 to 1 048 575."""
-        if not 0 < number < SESSIONS:
-            raise ValueError(f"session number {number} is not below {SESSIONS}")
-        return self.node_number << SESSION_BITS | number
-
-    def key(self, pid: int, length: int, epoch: bytes | None = None) -> bytes:
-        """The key of ``pid``: 4 bytes for protocol 3.0, 32 for 3.2. The length is part of what is authenticated, so
-        that a short key is not the beginning of the long one."""
-        word = b"tidegate cancel\0" + bytes((length,)) + pid.to_bytes(4, "big") + (epoch or self._epoch)
-        return hmac.digest(self._secret, word, hashlib.sha256)[:length]
-
-    def verify(self, pid: int, key: bytes, epoch: bytes | None = None) -> bool:
-        """Whether ``key`` was made for ``pid``, in constant time. ``epoch`` is another node's, where the pid is."""
-        if len(key) not in (4, KEY_MOST) or not 0 < pid < 1 << 31:
+    def may_fit(self, pid: int, key: bytes) -> bool:
+        """Return whether there may be a session with this pid and key: of a long key, whether this cluster made it.
+        In constant time."""
+        if len(key) not in (SHORT, LONG) or not 0 < pid < PIDS:
             return False
-        return hmac.compare_digest(self.key(pid, len(key), epoch), key)
+        place = key[: NODE + SESSION]
+        proof = self._proof(place, pid, LONG)[: LONG - len(place)]
+        return len(key) == SHORT or hmac.compare_digest(proof, key[len(place) :])
 
-    node_of = staticmethod(node_of)
+    def fits(self, node: str, session: str, pid: int, key: bytes) -> bool:
+        """Return whether ``key`` is this session's. In constant time."""
+        return hmac.compare_digest(self.key(node, session, pid, len(key)), key)
+
+    def _proof(self, what: bytes, pid: int, length: int) -> bytes:
+        """The length is part of what is authenticated, so that no short key is the beginning of a long one."""
+        word = b"tidegate cancel\0" + bytes((length,)) + pid.to_bytes(4, "big") + what
+        return hmac.digest(self._secret, word, hashlib.sha256)

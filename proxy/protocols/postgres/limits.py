@@ -15,17 +15,19 @@ class Limits:
     whole; ``max_values``: of all values of one Bind; ``record_rows`` and ``record_bytes``: how much of each result
     is kept (both 0: nothing); ``max_statements``: a string of more is refused;
     ``max_names``: prepared statements or portals at a time; ``max_pending``: messages the target has not
-    answered."""
+    answered, and ``max_kept`` bytes held for them, from which on the client is not read."""
 
     max_message: int = 16 * MIB
     max_bind: int = 256 * MIB
-    hold_bind: int = 1 * MIB
+    hold_bind: int = 8 * KIB
     max_text: int = 1 * MIB
     think_text: int = 8 * KIB
+    brief_text: int = 1 * KIB
     max_value: int = 4 * KIB
     max_values: int = 256 * KIB
     record_rows: int = 0
     record_bytes: int = 0
     max_statements: int = 10_000
     max_names: int = 20_000
-    max_pending: int = 250_000
+    max_pending: int = 4096
+    max_kept: int = 32 * MIB

@@ -5,19 +5,26 @@ A pid alone names nobody for sure: a pooler tells pids of its own, a balanced ad
 next time, and a pid is used again.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 HIDDEN = "hidden"
+_LIFE = re.compile(r"([1-9][0-9]{0,9}) ([0-9]{1,18}) ([0-9]{1,18})", re.ASCII)
 _STARTED = "pg_catalog.pg_postmaster_start_time()"
 
 
 class Life(NamedTuple):
-    """``server`` and ``backend``: when each was started, in microseconds since 1970."""
+    """``server`` and ``backend``: when each was started, in microseconds since 1970, as decimal digits."""
 
     pid: int
     server: str
     backend: str
+
+    @property
+    def since(self) -> float:
+        """When the backend was started, in epoch seconds."""
+        return int(self.backend) / 1_000_000
 
 
 def _micros(moment: str) -> str:
@@ -36,8 +43,8 @@ OWN = (
 def own_life(rows: Sequence[str], pid: int) -> Life | None:
     """Of the answer to ``OWN`` on a fresh line whose log-in named ``pid``. None where it is no answer, or is
     another's: then there is a pooler between."""
-    parts = rows[0].split() if len(rows) == 1 else []
-    return Life(pid, parts[1], parts[2]) if len(parts) == 3 and parts[0] == str(pid) else None
+    found = _LIFE.fullmatch(rows[0]) if len(rows) == 1 else None
+    return Life(pid, found[2], found[3]) if found is not None and found[1] == str(pid) else None
 
 
 def look(life: Life, role: str) -> str:

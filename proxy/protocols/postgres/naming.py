@@ -9,7 +9,7 @@ from proxy.protocols.postgres.entries import Change
 from proxy.protocols.postgres.keeping import SECRET, TYPE
 from proxy.protocols.postgres.names import Named, Names, Portal, Prepared, candidates, certain
 from proxy.protocols.postgres.pending import Pending
-from proxy.protocols.postgres.texts import NO_EFFECT, copies, effect, prepared_tags, tags_of
+from proxy.protocols.postgres.verbs import NO_EFFECT
 
 
 def prepare(
@@ -23,12 +23,11 @@ def prepare(
     prepared.secrets = texts.secrets(text)
     if name and prepared.secrets:
         texts.hide(name)
-    prepared.copies = copies(text)
-    prepared.effect = effect(text)
+    prepared.effect, prepared.copies = texts.does(text)
     if name:
-        prepared.tags = tags_of(text)
+        prepared.tags = texts.tags(text)
     if prepared.effect[0] == b"PREPARE":
-        prepared.inner = prepared_tags(text)
+        prepared.inner = texts.inner_tags(text)
     elif prepared.effect[0] == b"DECLARE":
         prepared.inner = (b"SELECT",)
     if keep:

@@ -10,9 +10,9 @@ When a statement that was answered has ended for certain is ``ending``'s to say.
 
 from collections import deque
 
-from proxy.core.errors import PeerError
 from proxy.core.records import Note, Outcome, Record, StatementAnswered
 from proxy.core.steps import Observe, Step
+from proxy.protocols.postgres.backlog import Backlog
 from proxy.protocols.postgres.copying import Copying, running
 from proxy.protocols.postgres.ending import Ending, broken_off
 from proxy.protocols.postgres.entries import (
@@ -45,15 +45,19 @@ MANY_BYTES = 1024 * 1024
 """What is kept of a result whose rows, or bytes, have no limit of their own."""
 LOOKED_AHEAD = 16
 """So many messages behind an Execute are looked at for another one before the Sync."""
+AT_ONCE = 32
+"""So many messages or statements that the server passes over are recorded in one step."""
 
 
 class Pending:
     """The state both sides share. ``status`` is the transaction's, I, T or E, as last told; ``group`` counts Syncs
-    and queries sent, ``answered`` those answered; ``skipping``: the target discards up to the next Sync."""
+    and queries sent, ``answered`` those answered; ``skipping``: the target discards up to the next Sync. Where very
+    much was passed over at once, it is recorded bit by bit: call ``catch_up`` before anything else comes."""
 
     def __init__(self, limits: Limits, status: int = IDLE) -> None:
         self.limits = limits
         self.texts = Texts(limits)
+        self.encoding = self.texts.encoding
         self.keep_rows = limits.record_rows or (MANY_ROWS if limits.record_bytes else 0)
         self.keep_bytes = limits.record_bytes or MANY_BYTES
         self.status = status
@@ -67,9 +71,12 @@ class Pending:
         self.quick = 0
         self.quick_bind: Quick | None = None
         self.skipping = False
+        self._discarding = False
+        self._passed_over: deque[Statement] = deque()
         self.queue: deque[Entry] = deque()
         self.texts.in_doubt = self._in_doubt
         self.copying = Copying(self.queue)
+        self.backlog = Backlog(self.queue, self.kept, limits)
         self.statements: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
 
@@ -127,14 +134,16 @@ class Pending:
         statement.keeping = self.keep_rows > 0
         return statement
 
-    def expect(self, entry: Entry, whole: bool = False) -> None:
+    def expect(self, entry: Entry, steps: list[Step], whole: bool = False) -> None:
         """A message went out that will be answered. It leaves its group open, unless it is answered by a
         ReadyForQuery of its own (``whole``): if what stood before it in an open group failed, it is discarded too,
-        and the group goes on."""
-        if len(self.queue) >= self.limits.max_pending:
-            raise PeerError("too many messages without an answer", code="limit")
-        self.queue.append(entry)
+        and the group goes on. Where the server discards already, it is passed over at once."""
         self.copying.sent(entry, self.group)
+        if self.skipping and not self.queue:
+            self._skip(entry, steps)
+            self.group += whole
+            return
+        self.queue.append(entry)
         if whole:
             self.group += 1
         else:
@@ -154,16 +163,6 @@ class Pending:
     def current(self) -> Statement | None:
         """The statement whose rows come now."""
         return running(self.queue)
-
-    def in_flight(self) -> int:
-        """The number of the first statement without an answer; 0 when there is none."""
-        if self.quick:
-            return self.quick
-        for kind, what in self.queue:
-            statement: Statement | None = what if kind == EXECUTE else what.current if kind == QUERY else None
-            if statement is not None:
-                return statement.seq
-        return 0
 
     def acknowledged(self, kind: int) -> None:
         """ParseComplete, BindComplete or CloseComplete."""
@@ -272,7 +271,7 @@ class Pending:
             self.ending.error(state, message, steps)
         elif kind == QUERY:
             self._fail(what.current, state, message, steps)
-            self._skip_rest(what, steps)
+            self._skip_rest(what)
         elif kind == REFUSED and what.told:
             self.ending.note(state, message, steps)
         else:
@@ -305,8 +304,22 @@ class Pending:
                     break
             else:
                 self.ending.note(state, message, steps)
-        while self.queue and self.queue[0] is not SYNC_ENTRY:
-            self._skip(self.queue.popleft(), steps)
+        self._discarding = True
+
+    def catch_up(self, steps: list[Step]) -> bool:
+        """Record a few of the messages and statements that the server passes over; whether more are left."""
+        for _ in range(AT_ONCE):
+            if self._passed_over:
+                statement = self._passed_over.popleft()
+                _withdraw(statement)
+                self.ending.skipped(statement, self.status, steps)
+            elif not self._discarding:
+                return False
+            elif self.queue and self.queue[0] is not SYNC_ENTRY:
+                self._skip(self.queue.popleft(), steps)
+            else:
+                self._discarding = False
+        return self._discarding or bool(self._passed_over)
 
     def refused(self, steps: list[Step]) -> None:
         """The server has failed what went in a refused message's stead, and, unless that has a ReadyForQuery of its
@@ -317,9 +330,7 @@ class Pending:
             refused.told = True
             return
         self.queue.popleft()
-        self.skipping = True
-        while self.queue and self.queue[0] is not SYNC_ENTRY:
-            self._skip(self.queue.popleft(), steps)
+        self.skipping = self._discarding = True
 
     def _skip(self, entry: Entry, steps: list[Step]) -> None:
         kind, what = entry
@@ -330,7 +341,7 @@ class Pending:
             if what.current is not None:
                 _withdraw(what.current)
                 self.ending.skipped(what.current, self.status, steps)
-            self._skip_rest(what, steps)
+            self._skip_rest(what)
             for names, name, thing in what.changes:
                 names.withdraw(name, thing)
             self.answered += 1
@@ -340,10 +351,8 @@ class Pending:
             names, name, thing = what
             names.withdraw(name, thing)
 
-    def _skip_rest(self, query: Query, steps: list[Step]) -> None:
-        for statement in query.rest or ():
-            _withdraw(statement)
-            self.ending.skipped(statement, self.status, steps)
+    def _skip_rest(self, query: Query) -> None:
+        self._passed_over.extend(query.rest or ())
         query.rest = None
         query.current = None
 
@@ -366,6 +375,8 @@ class Pending:
                 self.answered += 1
                 break
             self._skip(entry, steps)
+        while self.catch_up(steps):
+            pass
         self.skipping = False
         self.copying.forget(self.answered)
         self.ending.ready(status, steps)
@@ -376,7 +387,11 @@ class Pending:
         """Records for whatever is open when the line ends."""
         if self.quick:
             self.expand()
-        records = self.ending.close(self.status)
+        steps: list[Step] = []
+        while self.catch_up(steps):
+            pass
+        records = [step.record for step in steps if isinstance(step, Observe)]
+        records += self.ending.close(self.status)
         for kind, what in self.queue:
             if kind == EXECUTE and what.seq:
                 records.extend(broken_off(what, outcome, self.status))

@@ -99,6 +99,7 @@ def ending(reason: str, text: str, hint: str = "") -> tuple[str, str]:
 _HINTS: Mapping[str, str] = {
     EndReason.GRANT_REVOKED: "ask again with: tidegate request",
     EndReason.GRANT_EXPIRED: "ask again with: tidegate request",
+    EndReason.TOKEN_REVOKED: "get a fresh token with: tidegate token",
     EndReason.POLICY_CHANGED: "ask again with: tidegate request",
     EndReason.SHUTDOWN: "connect again in a moment",
 }

@@ -15,7 +15,7 @@ from proxy.core.access import Outcome as Verdict
 from proxy.core.errors import PeerError
 from proxy.core.records import Note, Outcome, StatementFinished, Via
 from proxy.core.steps import Observe, Step, Tell
-from proxy.protocols.postgres import messages, texts
+from proxy.protocols.postgres import encoding, messages
 from proxy.protocols.postgres.entries import REFUSED, Refused, Statement
 from proxy.protocols.postgres.extended import Extended
 from proxy.protocols.postgres.pending import Pending
@@ -32,6 +32,29 @@ FEATURE_NOT_SUPPORTED = "0A000"
 PROGRAM_LIMIT_EXCEEDED = "54000"
 _QUERY, _CALL = 81, 70
 _STAND_INS: Mapping[int, bytes] = {_QUERY: QUERY_STAND_IN, _CALL: CALL_STAND_IN}
+
+
+BEGINNING = 16 * 1024
+"""Bytes that are kept of a message which is too long to be taken."""
+
+
+class Excess:
+    """A Query or Parse of ``size`` bytes, too long to be taken: ``left`` of them are to be dropped yet, ``begins``
+    is how it begins."""
+
+    __slots__ = ("begins", "kind", "left", "size")
+
+    def __init__(self, kind: int, size: int) -> None:
+        self.kind = kind
+        self.size = self.left = size
+        self.begins = b""
+
+    def take(self, piece: bytes) -> int:
+        """Drop ``piece``; its length."""
+        self.left -= len(piece)
+        if len(self.begins) < BEGINNING:
+            self.begins += piece[: BEGINNING - len(self.begins)]
+        return len(piece)
 
 
 class Why(NamedTuple):
@@ -68,15 +91,28 @@ class Refusing:
             INSUFFICIENT_PRIVILEGE, f"{text}: {verdict.reason}" if verdict.reason else text, "", max(index, 0)
         )
 
-    def too_much(self, error: texts.Refused) -> Why:
+    def too_much(self, error: encoding.Refused) -> Why:
         """Why a message must not pass whose text cannot be recorded as it would run."""
         return Why(PROGRAM_LIMIT_EXCEEDED, str(error), error.hint)
 
-    def refuse(self, kind: int, body: bytes, why: Why, steps: list[Step]) -> None:
-        """Record what was refused, and put the stand-in where it was."""
+    def refuse_long(self, excess: Excess) -> list[Step]:
+        """What is done about a message that was too long to be taken."""
+        most = self._pending.limits.max_message
+        why = Why(
+            PROGRAM_LIMIT_EXCEEDED,
+            f"a statement of {excess.size} bytes is not passed on: the gateway takes {most} at most",
+            "send it in smaller pieces, its values as parameters, or with COPY",
+        )
+        steps: list[Step] = []
+        self.refuse(excess.kind, excess.begins, why, steps, excess.size)
+        return steps
+
+    def refuse(self, kind: int, body: bytes, why: Why, steps: list[Step], size: int = 0) -> None:
+        """Record what was refused, and put the stand-in where it was. ``size``: of the whole text, where ``body``
+        is only its beginning."""
         pending = self._pending
         seq = 0
-        for number, statement in enumerate(self._statements(kind, body, why, steps)):
+        for number, statement in enumerate(self._statements(kind, body, why, steps, size)):
             refused = number == why.which
             seq = statement.seq if refused else seq
             for names, name, thing in statement.changes:
@@ -85,13 +121,14 @@ class Refusing:
         steps.append(Observe(Note("denied", (("sqlstate", why.sqlstate), ("text", why.text)))))
         answer = messages.error_response("ERROR", why.sqlstate, why.text, hint=why.hint)
         whole = kind in _STAND_INS
-        pending.expect((REFUSED, Refused(answer, whole, seq)), whole)
+        pending.expect((REFUSED, Refused(answer, whole, seq)), steps, whole)
         steps.append(Tell(_STAND_INS.get(kind, STAND_IN)))
 
-    def _statements(self, kind: int, body: bytes, why: Why, steps: list[Step]) -> list[Statement]:
+    def _statements(self, kind: int, body: bytes, why: Why, steps: list[Step], size: int) -> list[Statement]:
         if why.sqlstate == PROGRAM_LIMIT_EXCEEDED:
-            text = self._pending.texts.utf8(body[:-1] if kind == _QUERY else body.split(b"\0", 2)[1])
-            return [self._simple.refused(text, steps, Via.SIMPLE if kind == _QUERY else Via.EXTENDED)]
+            text = body.partition(b"\0")[0] if kind == _QUERY else body.partition(b"\0")[2].partition(b"\0")[0]
+            via = Via.SIMPLE if kind == _QUERY else Via.EXTENDED
+            return [self._simple.refused(self._pending.texts.encoding.utf8(text), steps, via, size)]
         if kind == _QUERY:
             return [self._simple.start(text, steps) for text in self._simple.texts(body[:-1])]
         if kind == _CALL:

@@ -6,13 +6,16 @@ unnamed prepared statement, whether it succeeds or not.
 """
 
 from collections import deque
+from collections.abc import Iterator
 
-from proxy.core.records import StatementStarted, Via
+from proxy.core.records import Outcome, Record, StatementStarted, Via
 from proxy.core.steps import Observe, Step
+from proxy.protocols.postgres.ending import broken_off
 from proxy.protocols.postgres.entries import QUERY, Query, Statement
+from proxy.protocols.postgres.keeping import STATEMENT
 from proxy.protocols.postgres.naming import changes_of, drop
 from proxy.protocols.postgres.pending import Pending
-from proxy.protocols.postgres.texts import Shown, copies, effect
+from proxy.protocols.postgres.texts import Shown
 
 
 class Simple:
@@ -20,8 +23,9 @@ class Simple:
 
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
+        self._begun: list[Statement] = []
 
-    def texts(self, body: bytes) -> list[bytes]:
+    def texts(self, body: bytes) -> Iterator[bytes]:
         """The statements of a Query's text, in UTF-8, not redacted yet."""
         return self._pending.texts.statements(body)
 
@@ -29,16 +33,17 @@ class Simple:
         """Record the run of one statement."""
         pending = self._pending
         statement = pending.opened()
-        what = effect(text)
+        what, copies = pending.texts.does(text)
         if what[0]:
             statement.changes = changes_of(pending, what, text, steps)
-        self._record(statement, pending.texts.shown(text), Via.COPY if copies(text) else Via.SIMPLE, steps)
+        self._record(statement, pending.texts.shown(text), Via.COPY if copies else Via.SIMPLE, steps)
         return statement
 
-    def refused(self, text: bytes, steps: list[Step], via: Via) -> Statement:
-        """Record what will not run, whatever it would have done."""
+    def refused(self, text: bytes, steps: list[Step], via: Via, size: int = 0) -> Statement:
+        """Record what will not run, whatever it would have done. ``size``: of the whole text, where this is only
+        its beginning."""
         statement = self._pending.opened()
-        self._record(statement, self._pending.texts.beginning(text), via, steps)
+        self._record(statement, self._pending.texts.beginning(text, size), via, steps)
         return statement
 
     def _record(self, statement: Statement, shown: Shown, via: Via, steps: list[Step]) -> None:
@@ -46,13 +51,26 @@ class Simple:
         status = self._pending.status
         steps.append(Observe(StatementStarted(statement.seq, via, status, 0, text, length, digest, b"", b"", ())))
 
-    def query(self, body: bytes, steps: list[Step]) -> None:
-        """A whole query string is sent."""
+    def query(self, body: bytes) -> Iterator[Step]:
+        """A whole query string is sent: the records of its statements, a step each."""
         pending = self._pending
-        statements = [self.start(text, steps) for text in self.texts(body)]
+        steps: list[Step] = []
+        for text in self.texts(body):
+            self._begun.append(self.start(text, steps))
+            yield from steps
+            steps.clear()
+        statements, self._begun = self._begun, []
         query = Query(statements[0])
         if len(statements) > 1:
             query.rest = deque(statements[1:])
+            size = STATEMENT * len(statements)
+            query.share = pending.kept.share(size) if pending.kept.room(size) else None
         if pending.statements.get(b"") is not None:
             query.changes = (drop(pending, b""),)
-        pending.expect((QUERY, query), whole=True)
+        pending.expect((QUERY, query), steps, whole=True)
+        yield from steps
+
+    def close(self, outcome: Outcome) -> list[Record]:
+        """Records for statements of a string that was not sent yet when the line ended."""
+        begun, self._begun = self._begun, []
+        return [each for statement in begun for each in broken_off(statement, outcome, self._pending.status)]

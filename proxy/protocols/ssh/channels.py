@@ -8,6 +8,7 @@ it; what the client says meanwhile waits in asyncssh's channel, its end too.
 
 import asyncio
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import asyncssh
@@ -16,7 +17,7 @@ from proxy.core.actions import Action, Shell, Transfer
 from proxy.core.records import Flow, Note, Outcome, Resized, Via
 from proxy.core.steps import Side
 from proxy.protocols.ssh import commands
-from proxy.protocols.ssh.lines import ServerChannel
+from proxy.protocols.ssh.line_channels import ServerChannel
 from proxy.protocols.ssh.passing import REFUSED, Hold, Passage, Talk
 from proxy.protocols.ssh.scp import ScpReader
 from proxy.protocols.ssh.screen import Screen
@@ -24,6 +25,18 @@ from proxy.protocols.ssh.sftp import SftpReader
 
 COMMAND_MOST = 256 * 1024
 SFTP = "sftp"
+EARLY_MOST = 8
+"""Signals and breaks that are kept for a command that the target has not begun yet."""
+SIGNAL_MOST = 32
+
+
+class Phase(IntEnum):
+    """Of a session channel: nothing is asked for, or not answered by the target yet, or it runs, or is over."""
+
+    IDLE = 0
+    ASKED = 1
+    RUNS = 2
+    OVER = 3
 
 
 class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
@@ -38,15 +51,18 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         self._environment: dict[bytes, bytes] = {}
         self._scp: commands.ScpCommand | None = None
         self.exit: int | tuple[str, bool, str, str] | None = None
-        self._begun = False
+        self._phase = Phase.IDLE
         self._signals = True
+        self._size: tuple[int, int, int, int] | None = None
+        self._early: list[str | int] = []  # signals by name, breaks by their length in ms
+        self._ended_early = False
         self._hung_up = False
         self.taken: asyncio.Future[bool] | None = None
 
     # -- what the client asks for --------------------------------------------------------------------------------
 
     def pty_requested(self, term_type: str, term_size: Any, term_modes: Any) -> bool:
-        if self._begun or len(term_type) > 128:
+        if self._phase is not Phase.IDLE or len(term_type) > 128:
             return False
         self.terminal = term_type, term_size, dict(term_modes)
         return True
@@ -59,7 +75,7 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         """Whether a variable of the client's is passed on; those that are not are recorded by name."""
         shown, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
         why = commands.environment_refused(shown, text, self._variables, len(self._environment))
-        if why or self._begun:
+        if why or self._phase is not Phase.IDLE:
             self.ledger.denied("environment", f"{shown[:100]}: {why or 'too late'}")
             return False
         self._environment[name] = value
@@ -85,9 +101,9 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         return self._begin(Transfer("", upload=False), Via.SFTP, b"sftp", {"subsystem": SFTP})
 
     def _begin(self, action: Action, via: Via, text: bytes, wanted: dict[str, Any]) -> bool | None:
-        if self._begun:
+        if self._phase is not Phase.IDLE:
             return False
-        self._begun = True
+        self._phase = Phase.ASKED
         self.talk.spawn(self._open(action, via, text, wanted))
         return None
 
@@ -105,7 +121,7 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
             pairs = [(each.decode(), value.decode()) for each, value in self._environment.items()]
             self.ledger.write(Note("environment", (("statement", self.seq), *pairs)))
         if self.terminal is not None:
-            term, size, modes = self.terminal
+            (term, size, modes), self._size = self._terminal_now(), None
             columns, rows = int(size[0]), int(size[1])
             self.ledger.write(Resized(self.seq, columns, rows))
             self._screen = Screen(columns, rows)
@@ -132,11 +148,12 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         if self.client_gone:
             self.hang_up()
             return
-        self.client.answer(True)
+        self._answered()
         target.resume_reading()
 
     def _refuse(self, outcome: Outcome, why: str) -> None:
         """Words on stderr, and the exit status that ssh has for it."""
+        self._phase = Phase.OVER
         self.conclude(outcome, b"", why.encode())
         if not self.client_gone:
             self.client.answer(True)
@@ -163,7 +180,55 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
     def resume_writing(self) -> None:
         self.release(Side.TARGET, Hold.OTHER_FULL)
 
+    def _terminal_now(self) -> tuple[str, Any, Any]:
+        """The terminal that was asked for, of the size it has meanwhile."""
+        assert self.terminal is not None  # noqa: S101
+        term, size, modes = self.terminal
+        return term, self._size or size, modes
+
+    def _answered(self) -> None:
+        """The client hears that it runs; and then what came, on either side, while the target was opening it."""
+        self._phase = Phase.RUNS
+        self._say_what_came_early()
+        self.client.answer(True)
+        if self.exit is not None:
+            self.exited(self.exit)
+        if self._ended_early:
+            super().ended(Side.TARGET)
+
+    def ended(self, side: Side) -> None:
+        if side is Side.TARGET and self._phase is Phase.ASKED:
+            self._ended_early = True
+        else:
+            super().ended(side)
+
+    def _say_what_came_early(self) -> None:
+        """What the client changed meanwhile; before the target's answer it would have been lost."""
+        size, early = self._size, list(self._early)
+        self._size, self._early = None, []
+        if size is not None:
+            self.terminal_size_changed(*size)
+        for each in early:
+            if isinstance(each, str):
+                self.signalled(each)
+            else:
+                self.break_received(each)
+
+    def _kept_until_it_runs(self, each: str | int, what: str) -> bool:
+        """Whether a signal or break is kept for later; what is not is told."""
+        why = "" if self._phase is Phase.ASKED else "nothing runs yet"
+        if len(self._early) >= EARLY_MOST:
+            why = f"more than {EARLY_MOST} before anything runs"
+        if why:
+            self.ledger.denied(what, f"{each}: {why}")
+            return False
+        self._early.append(each)
+        return True
+
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._phase <= Phase.ASKED:
+            self._size = width, height, pixwidth, pixheight
+            return
         if self.target is None or self._screen is None:
             return
         try:
@@ -173,21 +238,34 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         except Exception as error:
             self.ledger.failed(error)
 
-    def signal_received(self, signal: str) -> None:
+    def signalled(self, name: str) -> bool:
+        """Whether a signal is passed on, or will be. Which there are is the target's to know."""
+        if len(name) > SIGNAL_MOST or not name.isprintable() or not name:
+            self.ledger.denied("signal", "a name that is no signal's")
+            return False
+        if self._phase <= Phase.ASKED:
+            return self._kept_until_it_runs(name, "signal")
         if self.target is None:
-            return
+            return False
         try:
-            self.ledger.write(Note("signal", (("statement", self.seq), ("signal", signal[:32]))))
-            self.target.send_signal(signal)
-        except ValueError:  # not a signal that asyncssh knows
-            return
+            self.ledger.write(Note("signal", (("statement", self.seq), ("signal", name))))
+            self.target.pass_signal(name)
         except Exception as error:
             self.ledger.failed(error)
+        return True
 
     def break_received(self, msec: int) -> bool:
-        if self.target is not None:
+        """Whether a break is passed on, or will be."""
+        if self._phase <= Phase.ASKED:
+            return self._kept_until_it_runs(msec, "break")
+        if self.target is None:
+            return False
+        try:
+            self.ledger.write(Note("signal", (("statement", self.seq), ("signal", f"break of {msec} ms"))))
             self.target.send_break(msec)
-        return self.target is not None
+        except Exception as error:
+            self.ledger.failed(error)
+        return True
 
     def reader_gone(self) -> None:
         """The client's own reader has gone away."""
@@ -198,7 +276,9 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
 
     def target_over(self) -> None:
         """The target has closed its channel: all it said has been passed on."""
-        self.target = None
+        if self._phase is Phase.ASKED and self.exit is not None and not (self.client_gone or self.late()):
+            self._answered()
+        self.target, self._phase = None, Phase.OVER
         outcome, tag = Outcome.UNKNOWN, b""
         if isinstance(self.exit, int):
             outcome, tag = Outcome.FAILED if self.exit else Outcome.DONE, b"exit %d" % self.exit
@@ -213,7 +293,7 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
     def exited(self, how: int | tuple[str, bool, str, str]) -> None:
         """The target's process ended so; its last words may still come."""
         self.exit = how
-        if not self.client_gone and not self.talk.muted:
+        if self._phase is not Phase.ASKED and not self.client_gone and not self.talk.muted:
             self.client.exited(how)
 
     def hang_up(self) -> None:

@@ -1,8 +1,8 @@
 """Towards the client: it is asked for a credential, told why not, or let in; what it then opens goes to the
 conversation. Async, by asyncssh's callbacks; used by ``engine``, which decides.
 
-One try at a time: a client that begins another while one is being looked at is cut off, so that no answer is ever
-given to other words than it was about (asyncssh 2.24.1: the wrong user name).
+One try at a time: the line reads on when one has its answer, so that none is ever given to other words than it was
+about (asyncssh 2.24.1: the wrong user name); where two meet all the same, the client is cut off.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncssh
+from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from proxy.core.access import UserCertificate
 from proxy.core.errors import PeerError
@@ -24,6 +25,8 @@ PROMPT = "Password (your Tidegate token): "
 """Programs that type passwords for people look for the word."""
 INSTRUCTION = "Paste the token of your grant (tidegate token RESOURCE prints it)."
 CLOSED = "the connection was closed"
+NO_MORE_SESSIONS = b"no-more-sessions@openssh.com"
+FORWARDS = ("tcpip-forward", "streamlocal-forward@openssh.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class Shown:
 
 
 class Openings(Protocol):
-    """What a client that is in may open: the conversation."""
+    """What a client that is in may open, and whoever is told of its end."""
 
-    ledger: Ledger
-
+    @property
+    def ledger(self) -> Ledger: ...
     def session_opened(self, line: ServerLine) -> Any: ...
     def tunnel_opened(self, line: ServerLine, to: tuple[str, int], of: tuple[str, int]) -> Any: ...
+    def socket_opened(self, line: ServerLine, path: str) -> Any: ...
+    def no_more_sessions(self) -> None: ...
     def client_gone(self, error: Exception | None) -> None: ...
 
 
@@ -83,10 +88,14 @@ class Visitor(asyncssh.SSHServer):
         assert isinstance(conn, ServerLine)  # noqa: S101
         self._line = conn
         conn.credential = self.certificate_shown
+        conn.began = self.tried
+        conn.request = self.asked
+        conn.refused = self.refused
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.error = exc
-        lost = PeerError(CLOSED, detail=str(exc or ""), code="closed" if _went(exc) else "protocol")
+        goodbye = self._line is not None and self._line.said_goodbye
+        lost = PeerError(CLOSED, detail=str(exc or ""), code="closed" if goodbye or _went(exc) else "protocol")
         for each in (self.began, self._shown):
             if not each.done():
                 each.set_exception(lost)
@@ -94,14 +103,13 @@ class Visitor(asyncssh.SSHServer):
         if self._verdict is not None and not self._verdict.done():
             self._verdict.cancel()
         if self.inside is not None:
-            self.inside.client_gone(exc)
+            self.inside.client_gone(None if goodbye else exc)
 
-    def begin_auth(self, username: str) -> bool:
-        """Always asked for a credential. A client that changes its mind about who it is begins anew."""
+    def tried(self, username: str) -> None:
+        """A client tries to log in. It may change its mind about who it is; its tries are the same."""
         self._user = username
         if not self.began.done():
             self.began.set_result(None)
-        return True
 
     def password_auth_supported(self) -> bool:
         return True
@@ -115,14 +123,12 @@ class Visitor(asyncssh.SSHServer):
     async def validate_password(self, username: str, password: str) -> bool:
         return await self._present(Shown(username, password))
 
-    def change_password(self, username: str, old_password: str, new_password: str) -> bool:
-        return False
-
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
         return "", INSTRUCTION, "", ((PROMPT, False),)
 
     async def validate_kbdint_response(self, username: str, responses: Any) -> bool:
-        return len(responses) == 1 and await self._present(Shown(username, str(responses[0])))
+        """There was one question; who does not answer it has tried, too."""
+        return await self._present(Shown(username, str(responses[0]) if len(responses) == 1 else ""))
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """A bare key says nothing about a grant."""
@@ -157,25 +163,22 @@ class Visitor(asyncssh.SSHServer):
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         return self._open().tunnel_opened(self._here(), (dest_host, dest_port), (orig_host, orig_port))
 
-    def server_requested(self, listen_host: str, listen_port: int) -> bool:
-        self._open().ledger.denied("remote forward", f"{listen_host}:{listen_port}")
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        return self._open().socket_opened(self._here(), dest_path)
+
+    def asked(self, name: bytes, rest: bytes) -> bool:
+        """Whether a client has what it asks its connection for: nothing of it, but to have no more sessions."""
+        if name == NO_MORE_SESSIONS:
+            self._open().no_more_sessions()
+            return True
+        shown = name.decode("utf-8", "replace")
+        if not shown.startswith("keepalive@"):  # each library has one of its own; a refusal does as well
+            self.refused(*_wanted(shown, rest))
         return False
 
-    def unix_connection_requested(self, dest_path: str) -> bool:
-        self._open().ledger.denied("unix socket", dest_path)
-        return False
-
-    def unix_server_requested(self, listen_path: str) -> bool:
-        self._open().ledger.denied("remote forward", listen_path)
-        return False
-
-    def tun_requested(self, unit: int | None) -> bool:
-        self._open().ledger.denied("tunnel device", str(unit))
-        return False
-
-    def tap_requested(self, unit: int | None) -> bool:
-        self._open().ledger.denied("tunnel device", str(unit))
-        return False
+    def refused(self, what: str, detail: str) -> None:
+        """Something of the connection that nobody may."""
+        self._open().ledger.denied(what, detail)
 
     def _open(self) -> Openings:
         if self.inside is None:
@@ -214,6 +217,18 @@ def client_side(session: Session, loop: asyncio.AbstractEventLoop, options: Any,
     transport = StreamTransport(loop, session.client, session.passes, BEFORE_LOGIN)
     transport.start(line)
     return ClientSide(visitor, line, transport)
+
+
+def _wanted(name: str, rest: bytes) -> tuple[str, str]:
+    """A global request (RFC 4254, 7.1; OpenSSH's PROTOCOL, 2.4) in words: what it is, and more of it."""
+    if name not in FORWARDS:
+        return "connection request", name
+    packet = SSHPacket(rest)
+    try:
+        place = packet.get_string().decode("utf-8", "replace")
+        return "remote forward", f"{place}:{packet.get_uint32()}" if packet else place
+    except PacketDecodeError:
+        return "remote forward", "it cannot be read"
 
 
 def _went(error: Exception | None) -> bool:

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from proxy.core.access import Decision, Outcome
-from proxy.core.actions import Action, Exec, Shell, Transfer, Tunnel
-from proxy.core.targets import SshAllowance
+from proxy.core.actions import Action, Exec, Shell, SocketTunnel, Transfer, Tunnel
+from proxy.core.targets import HostPorts, SshAllowance, UnixSocket
 
 VARIABLES_MOST = 64
 VALUE_MOST = 4096
@@ -80,10 +80,10 @@ def allowed(action: Action, allowance: SshAllowance, account: str) -> Decision:
         case Transfer():
             allows, what = allowance.transfer, "transfer files"
         case Tunnel(host, port):
-            allows, what = (
-                (host.lower(), port) in allowance.forward,
-                f"be forwarded to {ascii(host[:255])[1:-1]}:{port}",
-            )
+            allows = any(isinstance(each, HostPorts) and each.covers(host, port) for each in allowance.forward)
+            what = f"be forwarded to {ascii(host[:255])[1:-1]}:{port}"
+        case SocketTunnel(path):
+            allows, what = UnixSocket(path) in allowance.forward, f"be forwarded to unix:{ascii(path[:255])[1:-1]}"
         case _:
             allows, what = False, "do this over SSH"
     if allows:
@@ -93,8 +93,8 @@ def allowed(action: Action, allowance: SshAllowance, account: str) -> Decision:
 
 def _instead(action: Action, allowance: SshAllowance) -> str:
     """What to do about a refusal."""
-    if isinstance(action, Tunnel):
-        places = ", ".join(f"{host}:{port}" for host, port in allowance.forward[:5])
+    if isinstance(action, Tunnel | SocketTunnel):
+        places = ", ".join(map(str, allowance.forward[:5]))
         return f"it may be forwarded to {places}" if places else "it may not be forwarded anywhere"
     ways = (
         (allowance.shell, "open a shell"),

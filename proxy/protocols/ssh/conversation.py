@@ -16,22 +16,18 @@ from proxy.core.access import Outcome as Decided
 from proxy.core.actions import Action
 from proxy.core.records import Note, Outcome, Record
 from proxy.core.states import EndReason
-from proxy.core.targets import SshAllowance
+from proxy.core.targets import SshAllowance, SshTarget
 from proxy.protocols.ssh import commands
 from proxy.protocols.ssh.channels import SessionPair
 from proxy.protocols.ssh.client_side import ClientSide
 from proxy.protocols.ssh.ledger import Ledger
-from proxy.protocols.ssh.lines import ServerLine
+from proxy.protocols.ssh.openings import SshOpenings
 from proxy.protocols.ssh.passing import REFUSED, Pair
-from proxy.protocols.ssh.tunnels import TunnelEnd, TunnelPair
 from proxy.protocols.ssh.upstream import TargetSide
 from proxy.protocols.ssh.words import advised
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.session import Session
 
-CHANNELS_MOST = 10
-LINGERING_MOST = 40
-"""Channels with those that the client has closed, and whose commands still run."""
 ABORTED = 1.5
 """Seconds after the end until the target's line is given up: it may still be saying how processes ended."""
 SHOWN = 0.01
@@ -39,7 +35,8 @@ SHOWN = 0.01
 
 
 class SshConversation:
-    """``allowance``: what the account may do; ``pairs``: the channels that are open."""
+    """``allowance``: what the account may do; ``pairs``: the channels that are open; ``openings``: opens them;
+    ``frozen``: it opens none any more, since the session has ended."""
 
     def __init__(
         self, session: Session, ledger: Ledger, client: ClientSide, target: TargetSide, allowance: SshAllowance
@@ -56,10 +53,12 @@ class SshConversation:
         self._session = session
         self._client = client
         self.allowance = allowance
+        options = session.admission.resource.options if session.admission else None
+        self.openings = SshOpenings(self, options if isinstance(options, SshTarget) else SshTarget())
         account = session.admission.account.name if session.admission else ""
         self.decided = partial(decided, session, allowance, account)
         self.pairs: set[Pair] = set()
-        self._frozen = False
+        self.frozen = False
         self._tasks: asyncio.TaskGroup | None = None
         self._quiet = asyncio.Event()
 
@@ -74,7 +73,7 @@ class SshConversation:
         self._tasks = tasks
         self.target.watcher.gone = self._lost
         self._client.transport.trust()
-        self._client.visitor.inside = self
+        self._client.visitor.inside = self.openings
 
     def running(self) -> bool:
         return any(each.running() for each in self.pairs)
@@ -100,9 +99,9 @@ class SshConversation:
     def freeze(self, farewell: Farewell | None) -> None:
         """SSH has messages of its own, so something may be said at once: on every channel, and in the
         disconnect."""
-        if self._frozen:
+        if self.frozen:
             return
-        self._frozen = True
+        self.frozen = True
         self._client.transport.freeze()
         if farewell is None:
             return
@@ -140,51 +139,12 @@ class SshConversation:
     def left(self, outcome: Outcome) -> Sequence[Record]:
         # What still waits for the target's answer would wait for ever: nobody reads the line any more.
         asyncio.get_running_loop().call_later(ABORTED, self.target.line.abort)
-        records = [record for each in self.pairs for record in each.finish(outcome)]
+        records = [record for each in self.pairs for record in each.finish(outcome)] + list(self.ledger.left())
         for record in records:
             self.ledger.count(record)
         return records
 
     # -- for the client's side -----------------------------------------------------------------------------------
-
-    def session_opened(self, line: ServerLine) -> Any:
-        """A channel on which something may be started."""
-        self._bound()
-        channel = line.channel()
-        pair = SessionPair(self, channel, self.allowance.environment)
-        channel.refused = self.ledger.denied
-        channel.environment = pair.variable
-        channel.end_of_write = pair.reader_gone
-        channel.awaited = pair.awaited
-        self.pairs.add(pair)
-        return channel, pair
-
-    def tunnel_opened(self, line: ServerLine, to: tuple[str, int], of: tuple[str, int]) -> Any:
-        """A channel to somewhere else, once that is decided and there."""
-        self._bound()
-        channel = line.tcp_channel()
-        pair = TunnelPair(self, channel)
-        self.pairs.add(pair)
-        return channel, self._tunnelled(pair, to, of)
-
-    async def _tunnelled(self, pair: TunnelPair, to: tuple[str, int], of: tuple[str, int]) -> TunnelEnd:
-        try:
-            return await pair.open(to, of)
-        except asyncssh.ChannelOpenError:
-            self.pairs.discard(pair)
-            raise
-
-    def _bound(self) -> None:
-        if self._frozen:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the session has ended")
-        why = ""
-        if sum(not each.client_gone for each in self.pairs) >= CHANNELS_MOST:
-            why = f"no more than {CHANNELS_MOST} channels at once"
-        elif len(self.pairs) >= LINGERING_MOST:
-            why = f"no more than {LINGERING_MOST} commands that still run"
-        if why:
-            self.ledger.denied("channel", why)
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, why)
 
     def client_gone(self, error: Exception | None) -> None:
         if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
@@ -196,7 +156,7 @@ class SshConversation:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done beside; after the end nothing begins any more, and nobody would wait for it."""
-        if self._frozen:
+        if self.frozen:
             work.close()
             return
         if self._tasks is None:

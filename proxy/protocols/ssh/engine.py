@@ -127,7 +127,7 @@ class SshEngine:
             ledger = Ledger(recorder, admission.grant, self._services.settings.durable, session.broke)
             allowance = admission.account.credential.allowance
             conversation = SshConversation(session, ledger, client, target, allowance)
-            client.visitor.inside = conversation
+            client.visitor.inside = conversation.openings
             client.visitor.answer(True)
             await session.converse(conversation, stream, Processes(conversation))
         finally:
@@ -151,7 +151,7 @@ class SshEngine:
             encryption_algs=lines.ENCRYPTION, mac_algs=lines.MACS, kex_algs=lines.KEY_EXCHANGES,
             signature_algs=lines.SIGNATURES, login_timeout=0, keepalive_interval=KEEPALIVE,
             keepalive_count_max=KEEPALIVES, gss_kex=False, gss_auth=False, host_based_auth=False,
-            send_server_host_keys=False, window=WINDOW, max_pktsize=PACKET,
+            send_server_host_keys=False, window=WINDOW, max_pktsize=PACKET, utf8_decode_errors="replace",
         )  # fmt: skip
 
 

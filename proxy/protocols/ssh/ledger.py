@@ -4,15 +4,14 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.core.access import Grant
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Recorder
-from proxy.core.records import Note, Outcome, Passed, Record, StatementFinished, StatementStarted
+from proxy.core.records import Outcome, Passed, Record, StatementFinished, StatementStarted
+from proxy.protocols.ssh.refusals import Refusals
 
-NOTES_MOST = 1000
-"""Refusals recorded one by one in a session; a client may ask for as much as it likes."""
 KEPT_MOST = 1024 * 1024
 """Bytes that a session has recorded, from which on it waits where the recorder is behind: who records little does
 not wait for those who record much."""
@@ -37,7 +36,7 @@ class Ledger:
         self.failed = failed
         self._recorder = recorder
         self._numbers = itertools.count(1)
-        self._refusals = 0
+        self._refusals = Refusals()
         self._kept = 0
 
     def next_seq(self) -> int:
@@ -66,12 +65,16 @@ class Ledger:
 
     def denied(self, what: str, detail: str = "") -> None:
         """Something that is refused to everybody was asked for."""
-        self._refusals += 1
-        if self._refusals <= NOTES_MOST:
+        note = self._refusals.note(what, detail)
+        if note is not None:
             try:
-                self.write(Note("denied", (("what", what), ("detail", detail[:500]))))
+                self.write(note)
             except Unavailable as error:
                 self.failed(error)
+
+    def left(self) -> Sequence[Record]:
+        """At the end: the refusals that have not been recorded yet."""
+        return self._refusals.left()
 
     @property
     def behind(self) -> bool:

@@ -1,11 +1,10 @@
-"""What Tidegate changes of asyncssh's connections, on both sides; all that leans on its insides is in this file.
+"""What Tidegate changes of asyncssh's connections, on both sides. All that leans on its insides is here and in
+``line_channels``, ``tolerance`` and ``tries``, which only this file uses.
 
-Held by ``tests/protocols/ssh/test_lines.py`` to the release that is installed. Four things: no empty IGNORE
-packet before every packet (a measure for ciphers that are not offered here, and a third of the cost of bulk data);
-data that fits a channel's window goes out without being copied twice; towards a client, the server speaks second at
-the key exchange, so that whoever can is given AES-GCM, the fastest cipher here by far, whatever it prefers; and
-nothing that waits has no bound. A channel's window is the peer's to say, up to 4 GiB, so where the line does not
-take more, or keys are being exchanged, data waits in its channel, whose bound stops the other side.
+Held by ``tests/protocols/ssh/test_lines.py`` to the release that is installed. Here: no empty IGNORE packet before
+every packet (a measure for ciphers that are not offered here, and a third of the cost of bulk data); towards a
+client, the server speaks second at the key exchange, so that whoever can is given AES-GCM, the fastest cipher here
+by far, whatever it prefers; and a client's tries to log in are taken one after the other.
 """
 
 import asyncio
@@ -15,14 +14,27 @@ from typing import Any, NamedTuple
 import asyncssh
 from asyncssh.constants import (
     DEFAULT_LANG,
-    MSG_CHANNEL_CLOSE,
-    MSG_CHANNEL_DATA,
-    MSG_CHANNEL_REQUEST,
-    MSG_GLOBAL_REQUEST,
+    MSG_CHANNEL_OPEN,
     MSG_IGNORE,
     MSG_KEXINIT,
-)  # fmt: skip
-from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String, UInt32
+    MSG_SERVICE_ACCEPT,
+    MSG_SERVICE_REQUEST,
+    MSG_USERAUTH_BANNER,
+    MSG_USERAUTH_FAILURE,
+    MSG_USERAUTH_REQUEST,
+    MSG_USERAUTH_SUCCESS,
+)
+from asyncssh.packet import PacketDecodeError, SSHPacket, String
+
+from proxy.protocols.ssh.line_channels import (
+    ClientChannel,
+    ServerChannel,
+    TcpChannel,
+    UnixChannel,
+    bound_packets,
+)
+from proxy.protocols.ssh.tolerance import TolerantLine
+from proxy.protocols.ssh.tries import METHODS, settled
 
 GCM = (b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com")
 ENCRYPTION = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
@@ -45,30 +57,24 @@ REKEYED_BYTES = 64 * 1024
 """A client may ask for new keys this often with fewer bytes than these between two of them: each costs us more than
 it."""
 
-
-PACKET_LEAST = 256
-"""A peer that takes smaller packets makes us send as many more of them as it likes."""
-JOINED_MOST = 32 * 1024
-"""Pieces of data that wait are joined up to here: asyncssh moves all of a list for each that it takes from it."""
-REQUESTS_MOST = 64
-"""Requests of a channel, or of a connection, that wait for the answer to an earlier one."""
 DEFERRED_MOST = 1000
 """Packets that wait for a key exchange to end."""
+OPENS = frozenset({b"session", b"direct-tcpip", b"direct-streamlocal@openssh.com"})
+"""Kinds of channels a client may ask for. All others are refused, as sshd does with those it does not know."""
+TUNNEL_DEVICE = b"tun@openssh.com"
+USERAUTH = b"ssh-userauth"
+SAID_BY_SERVERS = frozenset({MSG_SERVICE_ACCEPT, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS, MSG_USERAUTH_BANNER})
+SAID_BY_CLIENTS = frozenset({MSG_SERVICE_REQUEST, MSG_USERAUTH_REQUEST})
+"""The other side says none of them: there they are answered UNIMPLEMENTED."""
 
 
-STARTS = (b"shell", b"exec", b"subsystem")
-
-
-class Quiet:
+class Quiet(TolerantLine):
     """Mixed into both connections: no empty IGNORE packets, and an end to what waits. ``full``: data had better
     wait. ``hurried``: it waits no more, since the end is near."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.hurried = False
-        line: Any = self
-        # Its tables name functions, not methods: one that overrides would never be called.
-        line._packet_handlers = {**line._packet_handlers, MSG_GLOBAL_REQUEST: Quiet._process_global_request}
 
     @property
     def full(self) -> bool:
@@ -99,211 +105,17 @@ class Quiet:
         super()._send_deferred_packets()  # type: ignore[misc]
         self.resume_writing()
 
-    def _process_global_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        line: Any = self
-        if len(line._global_request_queue) >= REQUESTS_MOST:
-            raise asyncssh.ProtocolError("too many requests that wait for an answer")
-        super()._process_global_request(pkttype, pktid, packet)  # type: ignore[misc]
-
-
-class Swift:
-    """Mixed into channels: what fits the window, while nothing waits, is sent as it is. What waits is in few pieces
-    and, while the line is ``full``, stays here."""
-
-    def write(self, data: bytes, datatype: int | None = None) -> None:
-        size = len(data)
-        channel: Any = self
-        waiting = channel._send_buf
-        if (
-            datatype is None
-            and channel._send_state == "open"
-            and not waiting
-            and 0 < size <= channel._send_window
-            and size <= channel._send_pktsize
-            and not channel._conn.full
-        ):
-            channel._send_window -= size
-            channel.send_packet(MSG_CHANNEL_DATA, String(data))
-        elif (
-            waiting
-            and size
-            and channel._send_state == "open"
-            and waiting[-1][1] == datatype
-            and len(waiting[-1][0]) < JOINED_MOST
-        ):
-            waiting[-1][0].extend(data)
-            channel._send_buf_len += size
-            channel._flush_send_buf()
-        else:
-            super().write(data, datatype)  # type: ignore[misc]
-
-    def go_on(self) -> None:
-        """Send what waits here, if that may be."""
-        self._flush_send_buf()
-
-    def _flush_send_buf(self) -> None:
-        channel: Any = self
-        if channel._send_buf and channel._conn is not None and channel._conn.full:
-            channel._pause_resume_writing()
-        else:
-            super()._flush_send_buf()  # type: ignore[misc]
-
-    def _accept_data(self, data: bytes, datatype: int | None = None) -> None:
-        channel: Any = self
-        waiting = channel._recv_buf
-        if not (waiting and waiting[-1][1] == datatype and channel._recv_paused):
-            super()._accept_data(data, datatype)  # type: ignore[misc]
-            return
-        last = waiting[-1][0]
-        if len(last) + len(data) > JOINED_MOST or channel._send_state in {"close_pending", "closed"}:
-            super()._accept_data(data, datatype)  # type: ignore[misc]
-            return
-        channel._recv_window -= len(data)
-        if type(last) is not bytearray:
-            last = bytearray(last)
-            waiting[-1] = (last, datatype)
-        last += data
-
-    def _deliver_data(self, data: bytes | bytearray, datatype: int | None) -> None:
-        super()._deliver_data(bytes(data), datatype)  # type: ignore[misc]
-
-    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
-        _bound_packets(send_pktsize)
-        super().process_open(send_chan, send_window, send_pktsize, session)  # type: ignore[misc]
-
-    def process_open_confirmation(
-        self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket
-    ) -> None:
-        _bound_packets(send_pktsize)
-        super().process_open_confirmation(send_chan, send_window, send_pktsize, packet)  # type: ignore[misc]
-
-
-def _bound_packets(size: int) -> None:
-    if size < PACKET_LEAST:
-        raise asyncssh.ProtocolError(f"a channel that takes packets of {size} bytes: {PACKET_LEAST} are the least")
-
-
-class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
-    """A session channel of the client. Requests that start something are answered by ``answer``, once the target
-    has answered; what the session cannot have is refused by ``refused``, with a word for what it was."""
-
-    refused: Callable[[str], None]
-    environment: Callable[[bytes, bytes], bool]
-    end_of_write: Callable[[], None]
-    awaited: Callable[[], bool]
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._close: SSHPacket | None = None
-        self._packet_handlers = {
-            **self._packet_handlers,
-            MSG_CHANNEL_CLOSE: type(self)._process_close,
-            MSG_CHANNEL_REQUEST: type(self)._process_request,
-        }
-
-    def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        if len(self._request_queue) >= REQUESTS_MOST:
-            raise asyncssh.ProtocolError("too many requests that wait for an answer")
-        super()._process_request(pkttype, pktid, packet)
-
-    def _process_close(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        """OpenSSH's client closes as soon as both sides have said that they have no more, and takes how it ended
-        until its close is answered: so that waits while the session says that an end is ``awaited``."""
-        if self._close is None and self.awaited():
-            self._close = packet
-        else:
-            super()._process_close(pkttype, pktid, packet)
-
-    def close(self) -> None:
-        """As asyncssh's, and answers the client's own close."""
-        super().close()
-        packet, self._close = self._close, None
-        if packet is not None and self._recv_state in {"open", "eof_pending", "eof"}:
-            super()._process_close(MSG_CHANNEL_CLOSE, 0, packet)
-
-    def answer(self, done: bool) -> None:
-        """Answer the request that a session's ``shell_requested`` and the like left open by returning None."""
-        if self._request_queue:
-            self._report_response(done)
-
-    def exited(self, how: "int | tuple[str, bool, str, str]") -> None:
-        """Say how the process ended: at once, as the target did. Dropbear's client closes as soon as both sides
-        said that they have no more, and takes nothing after that."""
-        if isinstance(how, int):
-            self._send_request(b"exit-status", UInt32(how))
-        else:
-            signal, core, text, language = how
-            self._send_request(b"exit-signal", String(signal), Boolean(core), String(text), String(language))
-
-    def _process_env_request(self, packet: SSHPacket) -> bool:
-        name, value = packet.get_string(), packet.get_string()
-        packet.check_end()
-        return self.environment(name, value)
-
-    def _process_exec_request(self, packet: SSHPacket) -> Any:
-        """A command line is bytes: asyncssh takes UTF-8 only."""
-        command = packet.get_string()
-        packet.check_end()
-        return self._start_session(command=command.decode("utf-8", "surrogateescape"))
-
-    def _process_x11_req_request(self, packet: SSHPacket) -> bool | None:
-        self.refused("x11")
-        return False
-
-    def _process_auth_agent_req_at_openssh_dot_com_request(self, packet: SSHPacket) -> Any:
-        self.refused("agent")
-        return False
-
-    def _process_eow_at_openssh_dot_com_request(self, packet: SSHPacket) -> bool:
-        """The client's reader is gone (OpenSSH's PROTOCOL, 2.1): what it read from will be told."""
-        packet.check_end()
-        self.end_of_write()
-        return True
-
-
-class ClientChannel(Swift, asyncssh.SSHClientChannel[bytes]):
-    """A session channel of the target. ``given_up``: whatever was to start on it is not wanted any more."""
-
-    given_up = False
-
-    @property
-    def may_ask(self) -> bool:
-        """Whether requests may be sent: after the end of input too, until it is closed."""
-        return self._send_chan is not None and self._send_state not in {"close_pending", "closed"}
-
-    def end_of_write(self) -> None:
-        """Say that nobody reads any more, so that the command gets SIGPIPE."""
-        self._send_request(b"eow@openssh.com")
-
-    async def _make_request(self, request: bytes, *args: bytes) -> bool | None:
-        """Nothing is started any more on a channel that was given up while it was being opened."""
-        if self.given_up and request in STARTS:
-            return False
-        return await super()._make_request(request, *args)
-
-    def forget_unsent(self) -> None:
-        """What waits for the target's window is not sent any more."""
-        self._send_buf.clear()
-        self._send_buf_len = 0
-
-    def signal(self, name: str) -> "asyncio.Future[bool]":
-        """Send a signal (RFC 4254, 6.9) and ask whether it was delivered."""
-        answer: asyncio.Future[bool] = self._loop.create_future()
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting
-        self._request_waiters.append(answer)
-        self._send_request(b"signal", String(name), want_reply=True)
-        return answer
-
-
-class TcpChannel(Swift, asyncssh.SSHTCPChannel[bytes]):
-    """A forwarded connection, on either side."""
-
 
 class ServerLine(Quiet, asyncssh.SSHServerConnection):
     """The client's connection. ``credential`` is asked about public keys: (user, key or certificate, whether the
-    signature was made with it)."""
+    signature was made with it); ``began`` is told, at each try, for whom it is; ``request`` is asked whether a
+    client may have what it asks the connection for (name, and the rest of the packet); ``refused`` is told of a
+    channel that is not opened: with a word for what it was, and more of it."""
 
     credential: Callable[[str, bytes, bool], Any]
+    began: Callable[[str], None]
+    request: Callable[[bytes, bytes], bool]
+    refused: Callable[[str, str], None]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: Any) -> None:
         super().__init__(loop, options)
@@ -312,12 +124,27 @@ class ServerLine(Quiet, asyncssh.SSHServerConnection):
         self._rekeyed = 0
         self._moved_at_rekey = 0
         self.moved: Callable[[], int] = int
+        kind = type(self)
         self._packet_handlers = {
-            **self._packet_handlers,
-            MSG_KEXINIT: type(self)._process_kexinit,
+            **{each: what for each, what in self._packet_handlers.items() if each not in SAID_BY_SERVERS},
+            MSG_KEXINIT: kind._process_kexinit,
+            MSG_SERVICE_REQUEST: kind._process_service_request,
+            MSG_USERAUTH_REQUEST: kind._process_userauth_request,
+            MSG_CHANNEL_OPEN: kind._process_channel_open,
         }
 
     # -- the key exchange ----------------------------------------------------------------------------------------
+
+    def _recv_version(self) -> bool:
+        """A client may call its software anything: RFC 4253, 4.2 wants ASCII, OpenSSH takes what comes."""
+        try:
+            return bool(super()._recv_version())
+        except UnicodeDecodeError:
+            self.set_extra_info(client_version=self._client_version.decode("ascii", "replace"))
+            self._send_kexinit()
+            self._kexinit_sent = True
+            self._recv_handler = self._recv_pkthdr
+            return True
 
     def _send_kexinit(self) -> None:
         if self._first_kexinit and self._hurry is None:
@@ -359,6 +186,35 @@ class ServerLine(Quiet, asyncssh.SSHServerConnection):
 
     # -- the log-in ----------------------------------------------------------------------------------------------
 
+    def _process_service_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """paramiko asks for the service before each try; sshd grants it until the client is in."""
+        if self._auth_complete:
+            self.unimplemented(pktid)
+            return
+        if self._auth_in_progress:
+            self._next_service = USERAUTH
+        super()._process_service_request(pkttype, pktid, packet)
+
+    def _process_userauth_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
+        """Answered before what follows is read; those of who is in are passed over (RFC 4252, 5.1)."""
+        if self._auth_complete:
+            return None
+        if not self._auth_in_progress:
+            self.unimplemented(pktid)
+            return None
+        return super()._process_userauth_request(pkttype, pktid, packet)
+
+    async def _finish_userauth(self, begin_auth: bool, method: bytes, packet: SSHPacket) -> None:
+        """One try, to its answer. asyncssh would read its configuration anew for each user; there is none."""
+        self.began(self._username)
+        kind = METHODS.get(method)
+        if kind is None:
+            self.send_userauth_failure(False)
+            return
+        attempt = kind(self, self._username, method, packet)
+        self._auth = attempt
+        await settled(attempt)
+
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """A certificate, and the proof that its key is there. Without ``msg`` the client only asks whether it may
         show it; with it the signature is checked first, and with nothing older than SHA-2."""
@@ -376,19 +232,52 @@ class ServerLine(Quiet, asyncssh.SSHServerConnection):
         """Words for the person, before or between tries to log in."""
         self.send_auth_banner(text.replace("\n", "\r\n") + "\r\n", DEFAULT_LANG)
 
+    # -- what is asked for ---------------------------------------------------------------------------------------
+
+    def granted(self, request: bytes, packet: SSHPacket) -> bool:
+        return super().granted(request, packet) or self.request(request, packet.get_remaining_payload())
+
+    def _process_channel_open(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """What cannot be read is not opened: asyncssh would hang up."""
+        asked = SSHPacket(packet.get_remaining_payload())
+        kind, number, _, size = asked.get_string(), asked.get_uint32(), asked.get_uint32(), asked.get_uint32()
+        bound_packets(size)
+        shown, why = kind.decode("ascii", "replace"), "it cannot be read"
+        if kind not in OPENS:
+            self.refused("tunnel device" if kind == TUNNEL_DEVICE else "channel type", shown)
+            why = "this kind of channel is not known"
+            self.send_channel_open_failure(number, asyncssh.OPEN_UNKNOWN_CHANNEL_TYPE, why, DEFAULT_LANG)
+            return
+        try:
+            super()._process_channel_open(pkttype, pktid, packet)
+        except (PacketDecodeError, asyncssh.ProtocolError):
+            self.refused(shown, why)
+            self.send_channel_open_failure(number, asyncssh.OPEN_CONNECT_FAILED, why, DEFAULT_LANG)
+
     def channel(self) -> ServerChannel:
         """A channel for a session that the client opens."""
         return ServerChannel(
             self, self._loop, True, False, False, 0, 0, None, "strict", self._window, self._max_pktsize
         )
 
-    def tcp_channel(self) -> TcpChannel:
+    def tcp_channel(self, window: int) -> TcpChannel:
         """A channel for a connection that the client opens."""
-        return TcpChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
+        return TcpChannel(self, self._loop, None, "strict", window, self._max_pktsize)
+
+    def unix_channel(self, window: int) -> UnixChannel:
+        """A channel for a connection to a unix socket that the client opens."""
+        return UnixChannel(self, self._loop, None, "strict", window, self._max_pktsize)
 
 
 class TargetLine(Quiet, asyncssh.SSHClientConnection):
-    """The target's connection."""
+    """The target's connection. What it says before the log-in is for nobody, and no client is asked to log in."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: Any) -> None:
+        super().__init__(loop, options)
+        self._packet_handlers = {
+            **{each: what for each, what in self._packet_handlers.items() if each not in SAID_BY_CLIENTS},
+            MSG_USERAUTH_BANNER: type(self)._pass_over,
+        }
 
     async def session(self, factory: Callable[[], Any], **wanted: Any) -> ClientChannel:
         """A channel on which a command, shell or subsystem runs. ``asyncssh.ChannelOpenError`` when the target does
@@ -412,10 +301,18 @@ class TargetLine(Quiet, asyncssh.SSHClientConnection):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed") from None
         return channel
 
-    async def connection(self, factory: Callable[[], Any], to: tuple[str, int], of: tuple[str, int]) -> TcpChannel:
+    async def connection(
+        self, factory: Callable[[], Any], to: tuple[str, int], of: tuple[str, int], window: int
+    ) -> TcpChannel:
         """A channel that the target connects ``to`` a host and port, for a client at ``of``."""
-        channel = TcpChannel(self, self._loop, None, "strict", self._options.window, self._options.max_pktsize)
+        channel = TcpChannel(self, self._loop, None, "strict", window, self._options.max_pktsize)
         await channel.connect(factory, *to, *of)
+        return channel
+
+    async def unix_connection(self, factory: Callable[[], Any], path: str, window: int) -> UnixChannel:
+        """A channel that the target connects to a unix socket of its own."""
+        channel = UnixChannel(self, self._loop, None, "strict", window, self._options.max_pktsize)
+        await channel.connect(factory, path)
         return channel
 
 

@@ -1,36 +1,83 @@
-"""Connections that a client opens through the target (direct-tcpip), each with its record. Async, by asyncssh's
-callbacks; made by ``conversation``.
+"""Connections that a client opens through the target (direct-tcpip, and OpenSSH's direct-streamlocal), each with
+its record. Async, by asyncssh's callbacks; made by ``conversation``.
 
 To what an account's list has and nothing else, and only once that is recorded; both directions are counted and
 hashed, and kept where the grant says so.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import asyncssh
 
-from proxy.core.actions import Tunnel
+from proxy.core.actions import Action, SocketTunnel, Tunnel
 from proxy.core.records import Flow, Outcome, Via
 from proxy.core.steps import Side
-from proxy.protocols.ssh.passing import Hold, Pair
+from proxy.protocols.ssh.lines import TargetLine
+from proxy.protocols.ssh.passing import Hold, Pair, Talk
+
+
+@dataclass(frozen=True, slots=True)
+class TcpWay:
+    """To a host and port, for a client that was connected to at ``source``, by its own words."""
+
+    host: str
+    port: int
+    source: str
+    source_port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def action(self) -> Action:
+        return Tunnel(self.host, self.port)
+
+    async def go(self, line: TargetLine, end: Callable[[], Any], window: int) -> None:
+        """Have the target connect."""
+        await line.connection(end, (self.host, self.port), (self.source, self.source_port), window)
+
+
+@dataclass(frozen=True, slots=True)
+class SocketWay:
+    """To a unix socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def action(self) -> Action:
+        return SocketTunnel(self.path)
+
+    async def go(self, line: TargetLine, end: Callable[[], Any], window: int) -> None:
+        """Have the target connect."""
+        await line.unix_connection(end, self.path, window)
 
 
 class TunnelPair(Pair):
-    """A connection through the target. Two ``TunnelEnd`` have the callbacks."""
+    """A connection through the target. Two ``TunnelEnd`` have the callbacks. ``window``: bytes that may be on their
+    way, each way."""
 
-    async def open(self, to: tuple[str, int], of: tuple[str, int]) -> "TunnelEnd":
+    def __init__(self, talk: Talk, client: Any, way: TcpWay | SocketWay, window: int) -> None:
+        super().__init__(talk, client)
+        self._way = way
+        self._window = window
+
+    async def open(self) -> "TunnelEnd":
         """The client's end. ``asyncssh.ChannelOpenError`` where it may not be, or the target has it not."""
-        host, port = to
         try:
-            why = await self.talk.decided(Tunnel(host, port)) or ("the session has ended" if self.late() else "")
-            self.begin(Via.TUNNEL, f"{host}:{port}".encode())
+            why = await self.talk.decided(self._way.action) or ("the session has ended" if self.late() else "")
+            self.begin(Via.TUNNEL, str(self._way).encode(errors="replace"))
             if why:
                 self.conclude(Outcome.DENIED, b"", why.encode())
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, why)
             await self.ledger.on_disk()
             if self.late():
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the session has ended")
-            await self.talk.target.line.connection(lambda: TunnelEnd(self, Side.TARGET), to, of)
+            await self._way.go(self.talk.target.line, lambda: TunnelEnd(self, Side.TARGET), self._window)
         except asyncssh.ChannelOpenError as error:
             self.conclude(Outcome.FAILED, b"", error.reason.encode())
             raise

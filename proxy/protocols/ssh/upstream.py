@@ -212,7 +212,7 @@ async def log_in(
         preferred_auth="publickey" if password is None else "password,keyboard-interactive",
         encryption_algs=lines.ENCRYPTION, mac_algs=lines.MACS, kex_algs=lines.KEY_EXCHANGES, compression_algs=None,
         signature_algs=lines.SIGNATURES, keepalive_interval=KEEPALIVE, keepalive_count_max=4, login_timeout=0,
-        client_version="tidegate", encoding=None, window=WINDOW, max_pktsize=PACKET,
+        client_version="tidegate", encoding=None, window=WINDOW, max_pktsize=PACKET, utf8_decode_errors="replace",
     )  # fmt: skip
     line = TargetLine(loop, options)
     transport = StreamTransport(loop, stream)

@@ -4,6 +4,7 @@ sides."""
 import base64
 import functools
 import json
+import pickle
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from proxy.core.records import (
     StatementPrepared,
     StatementStarted,
 )
-from proxy.core.steps import Ask, Close, Forward, Observe, Recorded, Reply, Side, Step, Tell, Think
+from proxy.core.steps import Ask, Close, Forward, Observe, Pause, Recorded, Reply, Side, Step, Tell, Think, Wait
 from proxy.protocols.postgres import messages as m
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
@@ -135,9 +136,9 @@ class Talk:
             self.steps.extend((side, step) for step in steps)
             held = next((step for step in steps if isinstance(step, Ask | Think)), None)
             if isinstance(held, Think):
-                held.work()
+                held.done(pickle.loads(pickle.dumps(held.work(held.data))))  # it comes from another process
             decision = next(self._verdicts, ALLOW) if isinstance(held, Ask) else None
-            steps = list(self.inspector.resume(decision)) if held is not None else []
+            steps = apart(self.inspector.resume(decision)) if held is not None else []
         return self
 
     @property
@@ -196,7 +197,7 @@ class Talk:
         joined."""
         others: list[tuple[Any, ...]] = []
         for side, step in self.steps:
-            if isinstance(step, Observe):
+            if isinstance(step, Observe | Think):  # whether something is thought about depends on the way it goes
                 continue
             if isinstance(step, Forward) and others and others[-1][:2] == (side, "Forward"):
                 others[-1] = (side, "Forward", others[-1][2] + bytes(step.data))
@@ -209,6 +210,8 @@ def apart(steps: Iterable[Step]) -> list[Step]:
     """``Recorded`` as the two steps it stands for."""
     found: list[Step] = []
     for step in steps:
+        if isinstance(step, Pause | Wait):
+            continue
         found += [Observe(step.record), Forward(step.data)] if isinstance(step, Recorded) else [step]
     return found
 

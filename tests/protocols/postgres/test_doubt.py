@@ -4,8 +4,7 @@ may be taken for a literal that might run. Found by an attack."""
 import pytest
 
 from proxy.core.records import Outcome
-from proxy.protocols.postgres.limits import Limits
-from proxy.protocols.postgres.texts import Texts
+from proxy.protocols.postgres.encoding import Encoding
 from tests.protocols.postgres.ladder import FLUSH, SYNC, Talk, bind, complete, execute, parse, query
 
 SETS = parse("", "set standard_conforming_strings to off") + bind() + execute()
@@ -46,14 +45,14 @@ def test_a_backslash_that_may_be_half_a_character_waits_for_the_answer(text: str
     ],
 )
 def test_encodings_are_read_as_the_server_reads_them(encoding: str, sent: bytes, read: bytes) -> None:
-    texts = Texts(Limits())
-    texts.parameter("client_encoding", encoding)
-    assert texts.utf8(sent) == read
+    written = Encoding()
+    written.parameter("client_encoding", encoding)
+    assert written.utf8(sent) == read
 
 
 def test_in_an_encoding_that_is_not_known_only_ascii_passes() -> None:
     talk = Talk()
-    talk.inspector._pending.texts.parameter("client_encoding", "EUC_TW")
+    talk.inspector._pending.texts.encoding.parameter("client_encoding", "EUC_TW")
     talk.client(query(b"select '\xa4\xa4'"))
     assert [each.kind for each in talk.notes] == ["denied"]
     assert query("select 1") in Talk().client(query("select 1")).to_target

@@ -80,7 +80,7 @@ def test_a_setting_that_changes_counts_for_known_texts_too() -> None:
     pending = Pending(Limits())
     lane = Express(pending)
     assert plain(lane, "select 1")
-    pending.texts.parameter("standard_conforming_strings", "off")
+    pending.texts.encoding.parameter("standard_conforming_strings", "off")
     assert not plain(lane, "select 1")
 
 

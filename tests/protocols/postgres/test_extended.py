@@ -321,11 +321,6 @@ def test_too_many_names_end_the_session() -> None:
     assert talk.closed is not None and talk.closed.reason is EndReason.PROTOCOL_ERROR
 
 
-def test_too_many_unanswered_messages_end_the_session() -> None:
-    talk = Talk(Limits(max_pending=10)).client((bind() + execute()) * 6)
-    assert talk.closed is not None and len(talk.started) == 5
-
-
 def test_statement_descriptions_take_the_formats_of_the_bind() -> None:
     talk = Talk(Limits(record_rows=5)).client(parse("s", "select x"), describe("S", "s"), SYNC)
     talk.target(PARSED, b"t\0\0\0\6\0\0", description(("x", 23, 0)), READY)

@@ -10,8 +10,8 @@ from postgast import PgQueryError
 from postgast import split as parser_split
 
 from proxy.protocols.postgres.split import TooMany, scan, skip, split
-from proxy.protocols.postgres.texts import copies, effect, name_of, prepared_tags, tags_of
-from proxy.protocols.postgres.tokens import tokens
+from proxy.protocols.postgres.tokens import name_of, tokens
+from proxy.protocols.postgres.verbs import copies, effect, prepared_tags, tags_of
 
 CASES = [
     ("select 1", ["select 1"]),

@@ -15,7 +15,7 @@ from tests.protocols.postgres.ladder import complete as completed
 
 SECRET = "insert into users (name, password) values " + ", ".join(["('bob', 'hunter2')"] * 1000)
 PLAIN = "insert into things values " + ", ".join(["('some', 'things')"] * 1000)
-NEVER = Limits(think_text=1 << 30)
+NEVER = Limits(think_text=1 << 30, brief_text=1 << 30)
 
 
 def only(steps: object) -> Step:
@@ -26,7 +26,7 @@ def only(steps: object) -> Step:
 def thinks(inspector: PostgresInspector, message: bytes) -> Callable[[], None]:
     step = only(inspector.feed(Side.CLIENT, message))
     assert isinstance(step, Think)
-    return step.work
+    return lambda: step.done(step.work(step.data))
 
 
 @pytest.mark.parametrize("text", [SECRET, f"select 1; {SECRET}; select 2", "select 'password'; " * 2000, PLAIN])
@@ -75,7 +75,7 @@ def test_where_the_answer_changed_how_it_is_read_it_is_searched_again() -> None:
     inspector.feed(Side.TARGET, ONE_ROW + b"Z\0\0\0\5I")
     again = only(inspector.resume(None))
     assert isinstance(again, Think)
-    again.work()
+    again.done(again.work(again.data))
     assert not [step for step in inspector.resume(None) if isinstance(step, Think)]
 
 
@@ -87,10 +87,10 @@ def test_what_was_found_is_not_kept() -> None:
 
 @pytest.mark.parametrize("many", [SECRET + " ", "select 'password';" * 1500])
 def test_what_one_message_holds_of_such_is_bounded_and_little_is_kept_of_the_rest(many: str) -> None:
-    limits = replace(Limits(), max_text=16 * 1024, think_text=2 * 1024)
+    limits = replace(Limits(), max_text=16 * 1024, think_text=2 * 1024, brief_text=1024)
     talk = Talk(limits).client(query(many * 2))
     (started,) = talk.started
-    assert len(started.text) <= limits.think_text
+    assert len(started.text) <= limits.brief_text
     assert started.text_length == len(many * 2)
     assert talk.outcomes == [(1, Outcome.DENIED)]
 

@@ -1,4 +1,4 @@
-"""Messages, refusals and cancel keys."""
+"""Messages and refusals."""
 
 import struct
 
@@ -12,7 +12,6 @@ from proxy.core.errors import Denied, Ended, PeerError, TidegateError, Unavailab
 from proxy.core.states import EndReason
 from proxy.protocols.postgres import messages as m
 from proxy.protocols.postgres import refusals
-from proxy.protocols.postgres.keys import CancelKeys, node_of
 from proxy.protocols.postgres.startup import BadStartup
 
 
@@ -100,39 +99,3 @@ def test_every_end_has_words(reason: EndReason) -> None:
     assert b"because of this" in told[b"M"] and reason.value.encode() in told[b"D"]
     assert told[b"C"] != b"57P03", "libpq would try the next host"
     assert fields(refusals.farewell(reason, ""))[b"M"]
-
-
-# -- cancel keys ------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 2047), st.integers(1, (1 << 20) - 1), st.sampled_from([4, 32]))
-def test_a_key_fits_its_pid_and_no_other(node: int, number: int, length: int) -> None:
-    keys = CancelKeys(b"secret", node, b"epoch")
-    pid = keys.pid(number)
-    key = keys.key(pid, length)
-    assert 0 < pid < 1 << 31 and node_of(pid) == keys.node_of(pid) == node and len(key) == length
-    assert keys.verify(pid, key)
-    assert not keys.verify(pid ^ 1, key) and not keys.verify(pid, bytes((key[0] ^ 1,)) + key[1:])
-    assert not CancelKeys(b"other", node, b"epoch").verify(pid, key)
-    assert not CancelKeys(b"secret", node, b"later").verify(pid, key)
-    assert CancelKeys(b"secret", node, b"later").verify(pid, key, b"epoch")
-
-
-def test_a_short_key_is_not_the_beginning_of_the_long_one() -> None:
-    keys = CancelKeys(b"s", 1, b"e")
-    assert keys.key(5, 32)[:4] != keys.key(5, 4)
-
-
-@pytest.mark.parametrize("key", [b"", b"x", b"x" * 5, b"x" * 31, b"x" * 256])
-def test_other_lengths_never_fit(key: bytes) -> None:
-    assert not CancelKeys(b"s", 1, b"e").verify(1 << 20 | 1, key)
-
-
-def test_numbers_go_round_and_are_bounded() -> None:
-    keys = CancelKeys(b"s", 0, b"e")
-    assert keys.after(0) == 1 and keys.after((1 << 20) - 1) == 1 and keys.pid(1) == 1
-    for bad in (0, 1 << 20):
-        with pytest.raises(ValueError):
-            keys.pid(bad)
-    with pytest.raises(ValueError):
-        CancelKeys(b"s", 2048, b"e")

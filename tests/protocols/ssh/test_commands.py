@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.access import Outcome
-from proxy.core.actions import Action, Connect, Exec, Shell, Transfer, Tunnel
-from proxy.core.targets import SshAllowance
+from proxy.core.actions import Action, Connect, Exec, Shell, SocketTunnel, Transfer, Tunnel
+from proxy.core.targets import HostPorts, SshAllowance, UnixSocket
 from proxy.protocols.ssh.commands import (
     VALUE_MOST,
     VARIABLES_MOST,
@@ -60,7 +60,14 @@ def test_what_a_shell_acts_on_is_never_unquoted(path: bytes) -> None:
         assert not set(path.strip(b" ")) & set(b' $`;&|<>()\n\t{}!#"^\0')
 
 
-ALL = SshAllowance(forward=(("db.internal", 5432),))
+ALL = SshAllowance(
+    forward=(
+        HostPorts("db.internal", 5432, 5432),
+        HostPorts("127.0.0.1", 1024, 65535),
+        HostPorts("::1", 1, 65535),
+        UnixSocket("/run/x.sock"),
+    )
+)
 NONE = SshAllowance(shell=False, exec=False, transfer=False)
 
 
@@ -78,6 +85,20 @@ NONE = SshAllowance(shell=False, exec=False, transfer=False)
         (Tunnel("db.internal.", 5432), ALL, Outcome.DENY),
         (Tunnel("x.db.internal", 5432), ALL, Outcome.DENY),
         (Tunnel("localhost", 22), SshAllowance(), Outcome.DENY),
+        (Tunnel("127.0.0.1", 1024), ALL, Outcome.ALLOW),
+        (Tunnel("127.0.0.1", 65535), ALL, Outcome.ALLOW),
+        (Tunnel("127.0.0.1", 1023), ALL, Outcome.DENY),
+        (Tunnel("127.0.0.1", 65536), ALL, Outcome.DENY),
+        (Tunnel("localhost", 8080), ALL, Outcome.DENY),
+        (Tunnel("127.1", 8080), ALL, Outcome.DENY),
+        (Tunnel("::1", 1), ALL, Outcome.ALLOW),
+        (Tunnel("::1", 0), ALL, Outcome.DENY),
+        (Tunnel("[::1]", 1), ALL, Outcome.DENY),
+        (SocketTunnel("/run/x.sock"), ALL, Outcome.ALLOW),
+        (SocketTunnel("/run/../run/x.sock"), ALL, Outcome.DENY),
+        (SocketTunnel("/run/x.sock2"), ALL, Outcome.DENY),
+        (SocketTunnel(""), ALL, Outcome.DENY),
+        (Tunnel("/run/x.sock", 0), ALL, Outcome.DENY),
         (Connect(), ALL, Outcome.DENY),
     ],
 )
@@ -92,7 +113,9 @@ def test_a_refusal_says_what_to_do() -> None:
         "account ops may not open a shell; it may transfer files: ask for another account for the rest"
     )
     assert "ask for another account" in allowed(Shell(), NONE, "ops").reason
-    assert "it may be forwarded to db.internal:5432" in allowed(Tunnel("evil\n\x1b", 1), ALL, "ops").reason
+    places = "db.internal:5432, 127.0.0.1:1024-65535, [::1]:*, unix:/run/x.sock"
+    assert f"it may be forwarded to {places}" in allowed(Tunnel("evil\n\x1b", 1), ALL, "ops").reason
+    assert "\x1b" not in allowed(SocketTunnel("/evil\n\x1b"), ALL, "ops").reason
     assert "\x1b" not in allowed(Tunnel("evil\n\x1b", 1), ALL, "ops").reason
 
 

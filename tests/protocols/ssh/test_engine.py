@@ -20,7 +20,6 @@ from proxy.core.records import (
     StatementStarted,
 )
 from proxy.core.states import EndReason
-from proxy.protocols.ssh.conversation import CHANNELS_MOST
 from proxy.protocols.ssh.lines import REKEYED_MOST, KexInit, preferred
 from tests.contracts.test_engines import World, until, world
 
@@ -44,8 +43,13 @@ def recorded(world: World) -> list[Record]:
     return recorder.records
 
 
+def rows(world: World) -> list[dict[str, Any]]:
+    """What was refused without that anything began."""
+    return [dict(each.data) for each in recorded(world) if isinstance(each, Note) and each.kind == "denied"]
+
+
 def denied(world: World) -> list[Any]:
-    return [dict(each.data)["what"] for each in recorded(world) if isinstance(each, Note) and each.kind == "denied"]
+    return [each["what"] for each in rows(world)]
 
 
 @pytest.mark.parametrize(
@@ -124,16 +128,16 @@ async def test_keys_again_and_again_end_the_session(world: World) -> None:
     assert (await world.ended()).end_reason is EndReason.PROTOCOL_ERROR
 
 
-async def test_no_more_channels_than_ten(world: World) -> None:
+async def test_no_more_sessions_than_ten(world: World) -> None:
     async with client(world) as line:
-        running = [await line.create_process("slow") for _ in range(CHANNELS_MOST)]
-        with pytest.raises(asyncssh.ChannelOpenError, match="no more than 10 channels"):
+        running = [await line.create_process("slow") for _ in range(10)]
+        with pytest.raises(asyncssh.ChannelOpenError, match="no more than 10 sessions at once"):
             await line.run("quick")
         assert denied(world) == ["channel"]
         running[0].terminate()
         await running[0].wait()
         assert (await line.run("quick")).exit_status == 0
-    assert world.peer.ran == ["slow"] * CHANNELS_MOST + ["quick"]
+    assert world.peer.ran == ["slow"] * 10 + ["quick"]
 
 
 async def test_one_command_a_channel(world: World) -> None:
@@ -144,13 +148,18 @@ async def test_one_command_a_channel(world: World) -> None:
         assert await inner._make_request(b"shell") is False
         assert await inner._make_request(b"subsystem", String("sftp")) is False
     assert world.peer.ran == ["slow"]
+    assert [(row["what"], row["detail"]) for row in rows(world)] == [
+        ("command", "a second start on its channel: another"),
+        ("shell", "a second start on its channel: shell"),
+        ("subsystem", "a second start on its channel: sftp"),
+    ]
 
 
 async def test_what_nobody_may_is_refused_and_recorded(world: World) -> None:
     async with client(world) as line:
         with pytest.raises(asyncssh.ChannelListenError):
             await line.forward_remote_port("", 0, "127.0.0.1", 1)
-        with pytest.raises(asyncssh.ChannelOpenError):
+        with pytest.raises(asyncssh.ChannelOpenError, match="may not be forwarded to unix:/run/some"):
             await line.open_unix_connection("/run/some.socket")
         inner: Any = line
         with pytest.raises(asyncssh.ChannelOpenError):
@@ -166,10 +175,10 @@ async def test_what_nobody_may_is_refused_and_recorded(world: World) -> None:
             await line.create_session(asyncssh.SSHClientSession, subsystem="netconf")
         assert inner is line
     assert denied(world) == [
-        "remote forward", "unix socket", "tunnel device", "agent", "x11", "environment", "subsystem"
+        "remote forward", "tunnel device", "agent", "x11", "environment", "subsystem"
     ]  # fmt: skip
     ended = [each for each in recorded(world) if isinstance(each, StatementFinished)]
-    assert [each.outcome for each in ended][:1] == [Outcome.DENIED]
+    assert [each.outcome for each in ended][:2] == [Outcome.DENIED, Outcome.DENIED]
 
 
 async def test_a_terminal_is_recorded_with_its_size(world: World) -> None:

@@ -120,7 +120,7 @@ async def test_what_is_asked_for_when_all_is_over_does_not_begin(world: World) -
             (session,) = world.services.registry
             conversation: SshConversation = session.relaying
             (pair,) = conversation.pairs
-            late: Any = conversation.session_opened(conversation._client.line)[1]
+            late: Any = conversation.openings.session_opened(conversation._client.line)[1]
             session.end(EndReason.GRANT_REVOKED, "by dave")
             await line.wait_closed()
             await until(lambda: not world.kernel.known())

@@ -11,11 +11,13 @@ from asyncssh.constants import MSG_CHANNEL_DATA, MSG_GLOBAL_REQUEST
 from asyncssh.packet import Boolean, String, UInt32
 
 from proxy.core.states import EndReason
-from proxy.protocols.ssh import lines
-from proxy.protocols.ssh.conversation import LINGERING_MOST, SshConversation
-from proxy.protocols.ssh.passing import Pair
+from proxy.protocols.ssh.channels import SessionPair
+from proxy.protocols.ssh.conversation import SshConversation
+from proxy.protocols.ssh.line_channels import REQUESTS_MOST
+from proxy.protocols.ssh.openings import LINGERING
+from proxy.protocols.ssh.refusals import KINDS_MOST
 from tests.contracts.test_engines import World, until, world
-from tests.protocols.ssh.test_engine import client, denied
+from tests.protocols.ssh.test_engine import client, denied, rows
 
 __all__ = ["world"]
 
@@ -124,22 +126,27 @@ async def test_requests_that_wait_for_an_answer_are_bounded(world: World) -> Non
             channel: Any = asyncssh.SSHClientChannel(inner, inner._loop, "strict", None, "strict", 1024, 1024)
             await channel._open(b"session")
             channel._send_request(b"exec", String("slow"), want_reply=True)
-            for _ in range(lines.REQUESTS_MOST + 2):
-                channel._send_request(b"window-change", UInt32(1), UInt32(1), UInt32(1), UInt32(1))
+            for _ in range(REQUESTS_MOST + 2):
+                channel._send_request(b"env", String("LANG"), String("C"))
             await line.wait_closed()
     await ended_badly(world, "too many requests")
 
 
-async def test_and_those_of_a_connection(world: World) -> None:
-    with contextlib.suppress(asyncssh.Error, OSError):
-        async with client(world) as line:
-            inner: Any = line
-            for _ in range(lines.REQUESTS_MOST + 2):
-                inner.send_packet(
-                    MSG_GLOBAL_REQUEST, String("tcpip-forward"), Boolean(True), String("x"), UInt32(1)
-                )
-            await line.wait_closed()
-    await ended_badly(world, "too many requests")
+async def test_those_of_a_connection_do_not_wait_and_leave_few_rows(world: World) -> None:
+    async with client(world) as line:
+        inner: Any = line
+        for _ in range(5000):
+            inner.send_packet(MSG_GLOBAL_REQUEST, String("tcpip-forward"), Boolean(False), String("x"), UInt32(1))
+        for number in range(5000):
+            inner.send_packet(MSG_GLOBAL_REQUEST, String(f"request-{number}"), Boolean(False))
+        assert (await line.run("quick")).exit_status == 0
+        assert not inside(world)._client.line._global_request_queue  # type: ignore[attr-defined]
+    await world.ended()
+    left = rows(world)
+    assert len(left) < 1100
+    assert max(each.get("times", 1) for each in left if each["what"] == "remote forward") == 5000
+    assert sum(each["detail"].startswith("request-") for each in left) == KINDS_MOST - 1
+    assert max(each.get("times", 1) for each in left if each["detail"] == "and others") == 5001 - KINDS_MOST
 
 
 async def test_packets_of_a_byte_are_not_sent(world: World) -> None:
@@ -154,11 +161,12 @@ async def test_commands_that_outlive_their_channels_are_bounded(world: World) ->
     async with client(world) as line:
         await line.run("quick")
         talk = inside(world)
-        for _ in range(LINGERING_MOST):
-            pair = Pair(talk, None)
+        channel: Any = None
+        for _ in range(LINGERING * 10):
+            pair = SessionPair(talk, channel, ())
             pair.client_gone = True
             talk.pairs.add(pair)
-        with pytest.raises(asyncssh.ChannelOpenError, match="no more than 40 commands that still run"):
+        with pytest.raises(asyncssh.ChannelOpenError, match="no more than 40 sessions that still run"):
             await line.run("quick")
         assert denied(world) == ["channel"]
         talk.pairs.pop()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 additive = True
 
 Word = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
