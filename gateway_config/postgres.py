@@ -68,6 +68,12 @@ class PostgresResource(AnyResource):
     protocol_version: Literal["client", "3.0"] = setting(
         "PostgreSQL protocol towards the target: what the client speaks, or always 3.0.", "new_sessions", "client"
     )
+    application_name: Literal["client", "prefix", "suffix"] = setting(
+        "What sessions are called on the target: what their client says (where it says nothing, "
+        "`tidegate:WHO:SESSION`), or that with `tidegate:WHO:SESSION` before or behind it, within 63 bytes.",
+        "new_sessions",
+        "client",
+    )
     accounts: tuple[PostgresAccount, ...] = setting(
         "The accounts people can ask for.", "new_sessions", min_length=1
     )

@@ -141,6 +141,7 @@ def _postgres_target(config: Config, resource: PostgresResource) -> PostgresTarg
         tls_ca=None if resource.system_authorities else config.locate(resource.tls_ca),
         tls_server_name=resource.tls_server_name or "",
         protocol_version=resource.protocol_version,
+        application_name=resource.application_name,
         control=_control(config, resource, resource.control),
     )
 

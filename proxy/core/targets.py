@@ -57,13 +57,16 @@ class PostgresTarget:
 
     ``tls_mode`` is verify-full, verify-ca, require or disable, as libpq's sslmode; ``tls_ca`` an absolute PEM file,
     None for the system's authorities; ``tls_server_name`` the name to verify and to send where it is not the
-    address's host ("" : the host); ``protocol_version`` is "client" (what the client speaks) or "3.0".
+    address's host ("" : the host); ``protocol_version`` is "client" (what the client speaks) or "3.0";
+    ``application_name`` is "client" (sessions have the name their client gives), or where our mark stands, "prefix"
+    or "suffix".
     """
 
     tls_mode: str = "verify-full"
     tls_ca: Path | None = None
     tls_server_name: str = ""
     protocol_version: str = "client"
+    application_name: str = "client"
     control: PostgresControl | None = None
 
     @property

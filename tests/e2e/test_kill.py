@@ -111,7 +111,7 @@ def bench(gate: Gateway, token: str, script: Path, mode: str) -> "subprocess.Pop
 
 def until_all_are_in(gate: Gateway) -> None:
     deadline = time.monotonic() + 20
-    query = "select count(distinct pid) from pg_stat_activity where application_name like 'tidegate:%'"
+    query = "select count(distinct pid) from pg_stat_activity where application_name ~ '^(tidegate:|pgbench$)'"
     while gate.cluster.execute(query) < [(len(MODES) + 2,)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -102,11 +102,13 @@ async def test_every_statement_is_recorded_with_its_outcome(every_gateway: Gatew
     assert found[0]["protocol"] == "simple"
 
 
-async def test_who_it_is_shows_in_pg_stat_activity(gateway15: Gateway) -> None:
-    ran = await psql(gateway15.dsn(), "select current_setting('application_name'), current_user")
-    name, user = ran.out.strip().split("|")
-    assert name.startswith("tidegate:alice:sess-")
-    assert user == "readonly"
+async def test_it_is_called_on_the_target_as_without_the_gateway(gateway15: Gateway) -> None:
+    """Who it is, is found by its pid."""
+    ran = await psql(gateway15.dsn(), "select current_setting('application_name'), current_user, pg_backend_pid()")
+    name, user, pid = ran.out.strip().split("|")
+    assert (name, user) == ("psql", "readonly")
+    (session,) = await asyncio.to_thread(gateway15.sessions, pid=pid)
+    assert (session["identity"], session["client"]) == ("alice", "psql")
 
 
 @pytest.mark.parametrize(

@@ -258,12 +258,3 @@ def test_a_cancel_is_noted_with_the_statement_it_meant(every_gateway: Gateway) -
         connection.cancel()  # nothing runs: nothing to cancel
     assert [each["data"] for each in kept.notes() if each["kind"] == "cancel"] == [{"seq": 2}]
     assert short(kept.statements, "outcome", "sqlstate") == [("done", None), ("cancelled", "57014"), ("done", None)]
-
-
-def test_a_long_client_name_leaves_the_session_to_be_seen(every_gateway: Gateway) -> None:
-    kept = Kept(every_gateway)
-    with psycopg.connect(kept.dsn, application_name="n" * 200) as connection:
-        (pid,) = connection.execute("select pg_backend_pid()").fetchone() or (0,)
-        look = f"select application_name from pg_stat_activity where pid = {pid}"
-        ((name,),) = every_gateway.cluster.execute(look)
-    assert name.startswith(f"tidegate:alice:{kept.session}:n") and len(name) == 63

@@ -29,10 +29,8 @@ def session_of(connection: psycopg.Connection[Any]) -> str:
 
 
 def gone(gate: Gateway, backend: int) -> bool:
-    """Whether the target has no such backend of ours any more."""
-    return gate.cluster.execute(
-        f"select count(*) from pg_stat_activity where pid = {backend} and application_name like 'tidegate:%'"
-    ) == [(0,)]
+    """Whether the target has no such backend any more."""
+    return gate.cluster.execute(f"select count(*) from pg_stat_activity where pid = {backend}") == [(0,)]
 
 
 def until(wanted: Callable[[], bool], within: float = 15.0) -> None:

@@ -12,7 +12,7 @@ from proxy.core.access import Admission, Refusal, Wish
 from proxy.core.errors import PeerError, TidegateError, Unavailable
 from proxy.core.sessions import ServedBy
 from proxy.core.targets import PostgresCredential, PostgresTarget
-from proxy.protocols.postgres import messages, refusals, startup
+from proxy.protocols.postgres import backend_name, messages, refusals, startup
 from proxy.protocols.postgres.cancels import Cancellable, Cancels
 from proxy.protocols.postgres.control import Backend, life_of
 from proxy.protocols.postgres.inspector import PostgresInspector
@@ -26,7 +26,6 @@ from proxy.sessions.transport import Stream
 NAME = "postgres"
 MAX_TOKEN_MESSAGE = 65_535
 DIRECT_TLS = b"\x16"
-APPLICATION_NAME_MOST = 63
 CANCEL_FAREWELL = 1.0
 """Seconds to end a cancel's connection in: without close_notify libpq 17 and later take its end for a failure."""
 
@@ -149,12 +148,9 @@ class PostgresEngine:
     async def _log_in_as(
         self, version: str, session: Session, asked: "startup.Startup", admission: Admission, entry: Entry
     ) -> LoggedIn:
-        packet = startup.upstream_packet(
-            asked,
-            account=entry.user,
-            application_name=name_in_target(asked, admission),
-            version=version,
-        )
+        ours = backend_name.mark(admission.identity.name, admission.session)
+        name = backend_name.in_target(asked.given_name, ours, entry.target.application_name)
+        packet = startup.upstream_packet(asked, account=entry.user, application_name=name, version=version)
         stream, address = await session.dial(admission)
         try:
             return await self._shared.targets.login(stream, address, entry, packet)
@@ -168,6 +164,7 @@ class PostgresEngine:
         stream = logged_in.stream
         try:
             life = await life_of(logged_in)
+            parameters = backend_name.told(logged_in.parameters, asked.given_name, entry.target.application_name)
             cancels = self._shared.cancels
             pid = cancels.pid(life.pid if life else 0)
             served_by = ServedBy(pid, life.since if life else None)
@@ -175,14 +172,14 @@ class PostgresEngine:
             key = cancels.key(session.id, pid, asked.key_length)
             await session.client.send(
                 messages.authentication_ok()
-                + b"".join(logged_in.parameters)
+                + b"".join(parameters)
                 + messages.backend_key_data(pid, key)
                 + messages.ready_for_query(logged_in.status)
             )
             inspector = PostgresInspector(
                 limits_of(self._shared.bounds(), admission),
                 status=logged_in.status,
-                parameters=logged_in.parameters,
+                parameters=parameters,
             )
             control = Backend(self._shared.targets, entry, logged_in, life)
             cancels.file(pid, Cancellable(session, inspector, control))
@@ -213,14 +210,6 @@ def entry_of(admission: Admission) -> Entry:
     if not isinstance(target, PostgresTarget) or not isinstance(credential, PostgresCredential):
         raise Unavailable("this resource is not set up for PostgreSQL")
     return Entry(target, admission.account.name, credential)
-
-
-def name_in_target(asked: "startup.Startup", admission: Admission) -> str:
-    """What pg_stat_activity shows: who, through which session, with what program."""
-    name = f"tidegate:{admission.identity.name}:{admission.session}"
-    if asked.application_name:
-        name += f":{asked.application_name}"
-    return name[:APPLICATION_NAME_MOST]
 
 
 def header(asked: "startup.Startup", admission: Admission) -> dict[str, object]:

@@ -108,7 +108,9 @@ def _fields(severity: str, sqlstate: str, message: str, detail: str, hint: str) 
 # -- what a client says -----------------------------------------------------------------------------------------
 
 
-def startup_packet(parameters: Mapping[str, str] | Iterable[tuple[str, str]], version: int = PROTOCOL_3_0) -> bytes:
+def startup_packet(
+    parameters: Mapping[str, str] | Iterable[tuple[str, str | bytes]], version: int = PROTOCOL_3_0
+) -> bytes:
     """StartupMessage with its length."""
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
     body = b"".join(terminated(name) + terminated(value) for name, value in pairs)

@@ -24,6 +24,7 @@ NAME_MOST = 63
 KEY_LENGTH_3_0 = 4
 KEY_LENGTH_3_2 = 32
 CANCEL_KEY_MOST = 256
+APPLICATION_NAME = "application_name"
 
 PROTOCOL_VIOLATION = "08P01"
 
@@ -68,9 +69,20 @@ class Startup:
     negotiation: bytes = b""
 
     @property
+    def given_name(self) -> bytes:
+        """What the client calls itself, byte for byte; b"" where it gives no name. As a parameter of its own it
+        counts more than in ``options``, as to the server."""
+        named = dict(self.parameters)
+        found = named.get(APPLICATION_NAME)
+        if found is None:
+            settings = switches(named.get("options", ""))
+            found = next((value for name, value in reversed(settings) if name.lower() == APPLICATION_NAME), "")
+        return _raw(found)
+
+    @property
     def application_name(self) -> str:
-        """What the client calls itself, printable ASCII only, as the server itself would keep it."""
-        return next((value for name, value in self.parameters if name == "application_name"), "")
+        """What the client calls itself, printable ASCII only, for people."""
+        return _printable(self.given_name)
 
     @property
     def key_length(self) -> int:
@@ -79,7 +91,10 @@ class Startup:
 
     def recorded(self) -> dict[str, str]:
         """The parameters as a recording may keep them: what looks like a secret is ``***``."""
-        return {name: redact_option(name, value) for name, value in self.parameters}
+        found = {name: redact_option(name, value) for name, value in self.parameters if name != APPLICATION_NAME}
+        if APPLICATION_NAME in dict(self.parameters):
+            found[APPLICATION_NAME] = redact_option(APPLICATION_NAME, self.application_name)
+        return found
 
 
 Packet = SslRequest | GssRequest | Cancel | Startup
@@ -163,9 +178,9 @@ def _pairs(packet: bytes) -> list[tuple[str, str]]:
 def _text(name: bytes, value: bytes) -> tuple[str, str]:
     if len(name) > NAME_MOST:
         raise BadStartup(f"a startup parameter's name is longer than {NAME_MOST} bytes")
-    if name.lower() == b"application_name":
-        value = bytes(byte if 32 <= byte < 127 else 63 for byte in value)
     try:
+        if name.lower() == APPLICATION_NAME.encode():  # any bytes are a name to the server, whatever they say
+            return name.decode(), value.decode("utf-8", "surrogateescape")
         return name.decode(), value.decode()
     except UnicodeDecodeError:
         raise BadStartup("startup parameters must be UTF-8", "22021") from None
@@ -218,26 +233,40 @@ def _is_setting(name: str) -> bool:
 
 def _cleaned(name: str, value: str) -> tuple[str, str]:
     """Names in lower case: two spellings of one setting must not differ for whoever reads them."""
-    return (name.lower() if name.lower() == "application_name" else name), value
+    return (name.lower() if name.lower() == APPLICATION_NAME else name), value
+
+
+def _raw(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _printable(name: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in name)
 
 
 def upstream_parameters(
-    asked: Startup, account: str, database: str, application_name: str
-) -> tuple[tuple[str, str], ...]:
-    """What the target is told: our account, the admitted database, the client's settings, our name for it last.
+    asked: Startup, account: str, database: str, application_name: bytes | None
+) -> tuple[tuple[str, str | bytes], ...]:
+    """What the target is told: our account, the admitted database, the client's settings, and last the name that
+    the session has there; None: whichever the client asked for.
 
     The target applies ``options`` first and the parameters in order, so nothing the client sent overrides the name.
     """
-    settings = tuple((name, value) for name, value in asked.parameters if name != "application_name")
-    clean = "".join(each if " " <= each <= "~" else "?" for each in application_name)[:NAME_MOST]
-    return (("user", account), ("database", database), *settings, ("application_name", clean))
+    settings: list[tuple[str, str | bytes]] = [
+        (name, _raw(value))
+        for name, value in asked.parameters
+        if name != APPLICATION_NAME or application_name is None
+    ]
+    name = () if application_name is None else ((APPLICATION_NAME, application_name),)
+    return (("user", account), ("database", database), *settings, *name)
 
 
 def upstream_packet(
-    asked: Startup, *, account: str, application_name: str, version: str = "client", database: str = ""
+    asked: Startup, *, account: str, application_name: bytes | None, version: str = "client", database: str = ""
 ) -> bytes:
     """The StartupMessage for the target. ``version`` is "client" (what the client speaks) or "3.0", for targets
-    that break on anything newer; ``database`` defaults to the one asked for."""
+    that break on anything newer; ``database`` defaults to the one asked for; ``application_name``: see
+    ``upstream_parameters``."""
     number = messages.PROTOCOL_3_0 if version == "3.0" else asked.version
     parameters = upstream_parameters(asked, account, database or asked.database, application_name)
     packet = messages.startup_packet(parameters, number)

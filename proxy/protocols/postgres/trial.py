@@ -142,7 +142,7 @@ def _entry(resource: Resource, way: Way) -> Entry:
 def _startup(way: Way) -> bytes:
     """As a client's that asks for nothing more."""
     asked = startup.Startup(messages.PROTOCOL_3_0, way.login, way.database)
-    return startup.upstream_packet(asked, account=way.login, application_name="tidegate config test")
+    return startup.upstream_packet(asked, account=way.login, application_name=b"tidegate config test")
 
 
 def _listed(resource: Resource, way: Way) -> bool:

@@ -1,5 +1,6 @@
 """What a client may open a connection with, and what of it the target is told."""
 
+import json
 import struct
 
 import pytest
@@ -139,8 +140,33 @@ def test_replication_off_is_dropped(value: str) -> None:
     assert asked(replication=value).parameters == ()
 
 
-def test_application_names_are_cleaned_as_the_server_does() -> None:
-    assert asked(application_name="caf\u00e9\n").application_name == "caf???"
+def test_application_names_are_kept_as_they_are_and_shown_as_printable_ascii() -> None:
+    packet = asked(application_name="caf\u00e9\n")
+    assert packet.application_name == packet.recorded()["application_name"] == "caf???"
+    assert packet.given_name == "caf\u00e9\n".encode()
+
+
+def test_an_application_name_may_be_any_bytes() -> None:
+    body = struct.pack("!I", m.PROTOCOL_3_0) + b"user\0ro\0Application_Name\0\xff\xe9x\0\0"
+    packet = parse(body)
+    assert isinstance(packet, Startup)
+    assert (packet.given_name, packet.application_name) == (b"\xff\xe9x", "??x")
+    assert json.loads(json.dumps(packet.recorded()))["application_name"] == "??x"
+    assert b"application_name\0\xff\xe9x\0" in upstream_packet(packet, account="ro", application_name=None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, b""),
+        ({"application_name": ""}, b""),
+        ({"options": "-c application_name=a"}, b"a"),
+        ({"options": "-c Application_Name=a --application-name=b\\ c"}, b"b c"),
+        ({"options": "-c application_name=a", "application_name": "p"}, b"p"),
+    ],
+)
+def test_what_a_client_calls_itself(settings: dict[str, str], name: bytes) -> None:
+    assert asked(**settings).given_name == name
 
 
 def test_a_text_that_is_not_utf8_is_refused() -> None:
@@ -175,16 +201,16 @@ def test_a_backslash_at_the_end_and_empty_words() -> None:
 def test_the_target_is_told_our_account_and_our_name() -> None:
     packet = asked(m.PROTOCOL_3_2, Application_Name="me", options="-c application_name=x", role="r")
     sent = parse(
-        upstream_packet(packet, account="ro", application_name="tidegate:alice\u00e9", version="client")[4:]
+        upstream_packet(packet, account="ro", application_name=b"tidegate:alice\xc3\xa9", version="client")[4:]
     )
     assert isinstance(sent, Startup) and sent.version == m.PROTOCOL_3_2
     assert (sent.user, sent.database) == ("ro", "shop")
     assert sent.parameters == (
         ("options", "-c application_name=x"),
         ("role", "r"),
-        ("application_name", "tidegate:alice?"),
+        ("application_name", "tidegate:alice\u00e9"),
     )
-    old = parse(upstream_packet(packet, account="ro", application_name="x", version="3.0")[4:])
+    old = parse(upstream_packet(packet, account="ro", application_name=b"x", version="3.0")[4:])
     assert isinstance(old, Startup) and old.version == m.PROTOCOL_3_0
 
 
@@ -215,5 +241,5 @@ def test_any_bytes_are_a_packet_or_a_peers_error(raw: bytes) -> None:
 )
 def test_settings_reach_the_target_as_they_came(settings: dict[str, str]) -> None:
     packet = asked(**settings)
-    sent = parse(upstream_packet(packet, account="a", application_name="n")[4:])
+    sent = parse(upstream_packet(packet, account="a", application_name=b"n")[4:])
     assert isinstance(sent, Startup) and dict(sent.parameters) == {**settings, "application_name": "n"}
