@@ -1,6 +1,7 @@
 """The API's process: everything of the foundation behind HTTP, in a loop that no session shares."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -66,6 +67,8 @@ async def run_api(configured: Configured) -> None:
         duties = (services.requests.expire_due, changes.settle, retention.keep, keeper.sign)
         places = HeadPlaces(places_of(config), services.metrics, structlog.get_logger())
         keeper.listeners.append(places.offer)
+        with contextlib.suppress(TidegateError):  # tried again later; who asks for the trail should find it signed
+            await keeper.sign()
         bell = bells(config.state_dir) / f"api{SUFFIX}"
         following = open_feed(foundation.store_url, bell=bell, interval=config.store.poll_interval)
         async with following as feed, asyncio.TaskGroup() as tasks:
@@ -85,8 +88,8 @@ async def run_api(configured: Configured) -> None:
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
     """Connections from now on are shown the certificate that is in the file now."""
-    if server.config.ssl is None or config.api.tls is None:
-        return
+    if not server.config.loaded or server.config.ssl is None or config.api.tls is None:
+        return  # one that does not serve yet reads it when it begins
     try:
         load_certificate(server.config.ssl, config, config.api.tls)
     except OSError as error:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.audit.chain import Finding
+from proxy.audit.chain import PLAIN, Finding
 from proxy.audit.heads import problem
 from proxy.core.ports import Reader
 from proxy.core.trail import TrailHead
@@ -26,10 +26,12 @@ LOOKED_AT = 100
 @dataclass(frozen=True, slots=True)
 class Continuity:
     """``head``: the newest good head that the store's rows bear out, what is remembered included; None where there
-    is none. ``wrong``: why the store does not go on from what is remembered, in words; "" where it does."""
+    is none. ``wrong``: why the store does not go on from what is remembered, in words; "" where it does.
+    ``unsigned``: nothing is remembered or signed, and that is as an older version may have left it."""
 
     head: TrailHead | None
     wrong: str = ""
+    unsigned: bool = False
 
 
 def look(reader: Reader, remembered: TrailHead | None, public_keys: Mapping[str, object]) -> Continuity:
@@ -37,9 +39,11 @@ def look(reader: Reader, remembered: TrailHead | None, public_keys: Mapping[str,
     those whose heads are believed."""
     newest = newest_good(reader, public_keys)
     if remembered is None:
-        if newest is None and reader.trail_head()[0] > 0:
-            return Continuity(None, "this host remembers no signed head, and the store has none that is good")
-        return Continuity(newest)
+        if newest is not None or reader.trail_head()[0] == 0:
+            return Continuity(newest)
+        if _left_unsigned(reader):
+            return Continuity(None, unsigned=True)
+        return Continuity(None, "this host remembers no signed head, and the store has none that is good")
     if newest is not None and newest.origin > remembered.origin:
         return Continuity(newest)
     if not bears_out(reader, remembered):
@@ -69,6 +73,15 @@ def newest_good(reader: Reader, public_keys: Mapping[str, object]) -> TrailHead 
             return None
         page *= LOOKED_AT
     return None
+
+
+def _left_unsigned(reader: Reader) -> bool:
+    """Whether a version that remembered nothing left this store before it had signed anything: there is no head,
+    not even a bad one, and rows of the format that came with the memory are all of the last minute."""
+    if reader.newest_trail_heads(1):
+        return False
+    since = reader.now() - GRACE
+    return all(row.format == PLAIN or row.at > since for row in reader.trail_before(None, LOOKED_AT))
 
 
 def _unlike(reader: Reader, remembered: TrailHead) -> str:

@@ -46,9 +46,9 @@ class Signing:
         if found.wrong:
             return Signed(None, found.wrong)
         if remembered is None:
-            if found.head is None:
+            if found.head is None and not found.unsigned:
                 return Signed(None)  # an empty trail, and a key of another host, which signs first
-            self._take_up(writer, found.head)
+            self._take_up(writer, found.head or _FIRST)
         seq, digest = writer.trail_head()
         if seq <= (found.head.seq if found.head else 0):
             return Signed(found.head)

@@ -377,7 +377,8 @@ class TrailRestored(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrailTakenUp(Event):
-    """``node`` remembered no signed head: it takes the newest of the store, of row ``seq``, for what it saw. A new
+    """``node`` remembered no signed head: it takes the newest of the store, of row ``seq``, for what it saw (0: an
+    older version had left the store before it signed anything). A new
     host does so once; one that did so before has lost what it remembered."""
 
     node: str = public()

@@ -212,6 +212,7 @@ async def test_a_host_with_a_copied_key_waits_for_a_signed_head_and_takes_it_up(
     one, joined = Host(store), Host(store, FakeHeadMemory(None), "tide-2")
     assert await joined.sign() == ""
     await grow(store, 2)
+    store.clock.advance(61)
     assert "this host remembers no signed head, and the store has none that is good" in await joined.sign()
     assert signed(store) == {}
     await one.sign()
@@ -221,6 +222,29 @@ async def test_a_host_with_a_copied_key_waits_for_a_signed_head_and_takes_it_up(
     assert list(signed(store)) == [2, 3]
     assert await joined.sign() == ""
     assert len(store.state.trail) == 3
+
+
+async def test_a_store_that_an_older_version_left_unsigned_is_taken_up_once(store: MemoryStore) -> None:
+    rows, previous = store.state.trail, ""
+    for seq in (1, 2, 3):
+        rows.append(link(seq, store.clock.now() - 900, "n", "locked", "dave", {}, {"reason": "x"}, previous))
+        previous = rows[-1].digest
+    host = Host(store, FakeHeadMemory(None))
+    await grow(store, 1)  # of this version, which has just started
+    assert await host.sign() == ""
+    assert (store.state.trail[-1].kind, store.state.trail[-1].body["seq"]) == ("trail_taken_up", 0)
+    assert list(signed(store)) == [5]
+
+
+async def test_a_store_without_heads_that_this_version_wrote_is_not(store: MemoryStore) -> None:
+    """Nor one in which a head was left that proves nothing."""
+    host = Host(store, FakeHeadMemory(None))
+    await grow(store, 3)
+    store.state.heads[1] = TrailHead(1, "ab", 1.0, "head-1", "AAAA")
+    assert "none that is good" in await host.sign()
+    store.state.heads.clear()
+    store.clock.advance(61)
+    assert "none that is good" in await host.sign()
 
 
 async def test_a_host_that_lost_its_memory_is_told_of(store: MemoryStore) -> None:
