@@ -24,6 +24,7 @@ from proxy.app import collector
 from proxy.app.changes import Changes, reload_at
 from proxy.app.foundation import VERSION, Configured, Foundation, founded, load_certificate, machine_name
 from proxy.app.patience import patient
+from proxy.app.resting import RestingServer
 from proxy.app.retention import Retention
 from proxy.app.trail_keeper import TrailKeeper, keeper_of, places_of
 from proxy.core.errors import TidegateError, Unavailable
@@ -45,7 +46,7 @@ async def run_api(configured: Configured) -> None:
         api = create_api(services)
         config = configured.config
         tls = config.api.tls
-        server = uvicorn.Server(
+        server = RestingServer(
             uvicorn.Config(
                 api,
                 host=config.api.listen.host,
@@ -88,10 +89,13 @@ async def run_api(configured: Configured) -> None:
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
     """Connections from now on are shown the certificate that is in the file now."""
-    if not server.config.loaded or server.config.ssl is None or config.api.tls is None:
-        return  # one that does not serve yet reads it when it begins
+    context = getattr(
+        server.config, "ssl", None
+    )  # there is none before the server has read its own, with that file
+    if context is None or config.api.tls is None:
+        return
     try:
-        load_certificate(server.config.ssl, config, config.api.tls)
+        load_certificate(context, config, config.api.tls)
     except OSError as error:
         structlog.get_logger().error("certificate not reloaded", listener="api", problem=str(error))
 

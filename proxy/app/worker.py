@@ -225,7 +225,7 @@ class Worker:
         self._watch.listeners.append(self._informed)
         self._kernel.every_second += [
             self._guard.beat,
-            self._presence.beat,
+            self._presence.keep,
             self._drain,
             self._look_for_lost,
             self._measure,

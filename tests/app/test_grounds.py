@@ -197,6 +197,20 @@ async def test_a_worker_admits_again_when_the_store_goes_on_under_a_new_origin(t
         assert bench.grounds.first() is None
 
 
+async def test_a_ground_is_told_at_once_and_so_is_its_end(tmp_path: Path) -> None:
+    """Not with the next sign of life that is due."""
+    async with a_bench(tmp_path) as bench:
+        await bench.presence.keep()
+        with pytest.MonkeyPatch.context() as patching:
+            patching.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+            bench.pass_(1.0)
+            await bench.presence.keep()
+            assert bench.store.state.nodes[NODE].refuses == (Ground.RECORDER,)
+        bench.pass_(1.0)
+        await bench.presence.keep()
+        assert bench.store.state.nodes[NODE].refuses == ()
+
+
 async def test_a_memory_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
     async with a_bench(tmp_path) as bench:
         await store_older(bench)
