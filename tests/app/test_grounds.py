@@ -13,15 +13,17 @@ import structlog
 
 from proxy.api.readiness import look, reasons
 from proxy.api.services import Facts
+from proxy.app.api import own_grounds
 from proxy.app.worker import grounds_of
 from proxy.core.errors import Unavailable
 from proxy.core.events import LoggedIn
-from proxy.core.grounds import GATE, WORDS, Ground, told
+from proxy.core.grounds import GATE, NO_KEY, WORDS, Ground, told
 from proxy.recording.recorder import FileRecordings
 from proxy.sessions.grounds import Grounds
 from proxy.sessions.presence import SKEW, Presence
 from proxy.sessions.trail_guard import EVERY, TrailGuard
 from tests.access.world import world as access_world
+from tests.api.world import api_world
 from tests.audit.trails import PUBLIC, sign
 from tests.fakes.clock import FakeClock
 from tests.fakes.heads import FakeHeadMemory
@@ -252,3 +254,29 @@ async def test_nodes_elsewhere_make_this_machine_unready_only_where_none_is_here
         assert why("tide-3", here, there) == []
         assert why("tide-3", there) == [told("tide-2-0", "twin")]
         assert why("tide-2", here, there) == [told("tide-2-0", "twin")]
+
+
+# -- the API's own
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "why"),
+    [
+        (True, "", []),
+        (False, "", [NO_KEY]),
+        (True, "row 4 is not what was signed", [WORDS[Ground.STORE_OLDER]]),
+    ],
+)
+async def test_an_api_that_gives_nobody_a_token_is_not_ready(key: bool, wrong: str, why: list[str]) -> None:
+    def current() -> None:
+        if not key:
+            raise Unavailable("tokens cannot be signed now")
+
+    foundation = SimpleNamespace(keys=SimpleNamespace(current=current))
+    assert own_grounds(foundation, SimpleNamespace(wrong=wrong)) == why  # type: ignore[arg-type]
+    world = api_world()
+    world.own_grounds = why
+    await world.node()
+    answer = await world.call("anonymous", "GET", "/readyz")
+    assert answer.status_code == (503 if why else 200), answer.text
+    assert answer.json()["reasons"] == why
