@@ -14,7 +14,7 @@ from proxy.core.sessions import ServedBy
 from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.protocols.postgres import backend_name, messages, refusals, startup
 from proxy.protocols.postgres.cancels import Cancellable, Cancels
-from proxy.protocols.postgres.control import Backend, life_of
+from proxy.protocols.postgres.control import Backend, introduced
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.login_refusal import NotUnderstood
@@ -163,7 +163,7 @@ class PostgresEngine:
         logged_in = await self._log_in(session, asked, admission, entry)
         stream = logged_in.stream
         try:
-            life = await life_of(logged_in)
+            life, functions = await introduced(logged_in)
             parameters = backend_name.told(logged_in.parameters, asked.given_name, entry.target.application_name)
             cancels = self._shared.cancels
             pid = cancels.pid(life.pid if life else 0)
@@ -180,6 +180,7 @@ class PostgresEngine:
                 limits_of(self._shared.bounds(), admission),
                 status=logged_in.status,
                 parameters=parameters,
+                functions=functions,
             )
             control = Backend(self._shared.targets, entry, logged_in, life)
             cancels.file(pid, Cancellable(session, inspector, control))
