@@ -174,7 +174,13 @@ class Tokens(Section):
 class Limits(Section):
     """What anyone may cost the gateway."""
 
-    pending: Count = setting("Connections that have not logged in yet, in all, per worker.", "restart", 256, ge=1)
+    pending: Count = setting(
+        "Connections that nobody has vouched for yet, in all, per worker. Where there are so many, the oldest of "
+        "the network that has most of them (an IPv4 /24, an IPv6 /48) makes room for a new one.",
+        "restart",
+        256,
+        ge=1,
+    )
     pending_per_source: Count = setting("Of those, per source address.", "restart", 16, ge=1)
     startup_timeout: Duration = setting("Until the client's first message is whole.", "new_sessions", "10s", gt=0)
     login_timeout: Duration = setting("Until the client is logged in.", "new_sessions", "30s", gt=0)

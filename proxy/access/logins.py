@@ -71,12 +71,18 @@ class Logins:
         self._issuer = issuer
         self._life = life
 
-    async def open(self, name: str, source: str) -> Login:
+    async def open(self, name: str, source: str, proved: str = "") -> Login:
         """Log in ``name``, whose password was right, from the IP address ``source``. Told to the trail first. The
-        log-in is of that person's id: it stays theirs under another name, and is nobody's who takes their name."""
+        log-in is of that person's id: it stays theirs under another name, and is nobody's who takes their name.
+
+        ``proved`` is the id that the name had before the password was looked at (""; not asked): while it was, a
+        reload may have given the name to somebody else, whose password it was not.
+        """
 
         def unit(writer: Writer) -> Identity:
             identity = self._usable(writer, self._catalog().named(name), name)
+            if proved not in ("", identity.id):
+                raise _unauthenticated(f"{name!r} is somebody else's name by now")
             writer.append(LoggedIn(actor=identity.id, source=source, names=names(identity.who)))
             return identity
 

@@ -9,8 +9,8 @@ from itertools import islice
 
 from proxy.access.judge import is_live
 from proxy.access.paging import every
-from proxy.access.people import approved, current, is_admin, must_be_admin, no_such, sees_grant, sees_session
-from proxy.access.rights import Right, may
+from proxy.access.people import approved, current, must_be_admin, no_such, sees_grant, sees_session
+from proxy.access.rights import Right, may, must
 from proxy.access.seals import Seals
 from proxy.access.texts import reason as one_line
 from proxy.core.access import Grant
@@ -69,11 +69,12 @@ class Revocations:
     # -- revoking
 
     async def preview(self, target: Target, by: Identity) -> Impact:
-        """What ``revoke`` would end, changing nothing. Errors as for ``revoke``."""
+        """What ``revoke`` would end, changing nothing: for who may revoke it, and for who sees what is live. Errors
+        as for ``revoke``."""
         return await self._store.read(lambda reader: self._preview(reader, target, by))
 
     def _preview(self, reader: Reader, target: Target, by: Identity) -> Impact:
-        target = self._check(reader, target, by)
+        target = self._check(reader, target, by, Right.LIVE)
         grants = tuple(islice(live_grants(reader, target), _SHOWN_MOST))
         return Impact(grants, tuple(islice(live_sessions(reader, target), _SHOWN_MOST)))
 
@@ -87,7 +88,7 @@ class Revocations:
         return await self._store.commit(lambda writer: self._revoke(writer, target, by, said))
 
     def _revoke(self, writer: Writer, target: Target, by: Identity, reason: str) -> Revocation:
-        target = self._check(writer, target, by)
+        target = self._check(writer, target, by, Right.ADMINISTER)
         now, told = writer.now(), (by.who, self._who(target))
         ended = [self._end(writer, grant, by, reason) for grant in list(live_grants(writer, target))]
         if target.scope is Scope.TOKEN:
@@ -137,32 +138,33 @@ class Revocations:
             (target.key, self._catalog().name_of((target.key, ""))) if target.scope is Scope.IDENTITY else ("", "")
         )
 
-    def _check(self, reader: Reader, target: Target, by: Identity) -> Target:
-        """Return ``target`` by its id, if there is such a thing and ``by`` may end it."""
+    def _check(self, reader: Reader, target: Target, by: Identity, right: Right) -> Target:
+        """Return ``target`` by its id, if there is such a thing, and it is ``by``'s own, or theirs to end by an
+        approval of theirs, or they hold ``right``."""
         person = current(self._catalog(), by)
         if len(target.key) > _KEY_LONGEST:
             raise no_such(str(target.scope))
         target = self._resolved(target)
         if target.scope is Scope.GRANT:
-            self._check_grant(reader, target.key, person)
+            self._check_grant(reader, target.key, person, right)
         elif target.scope in {Scope.IDENTITY, Scope.RESOURCE}:
             if not (target.scope is Scope.IDENTITY and target.key == person.id):
-                must_be_admin(person)
+                must(person, right)
             self._check_known(reader, target)
         elif target.scope in {Scope.ALL, Scope.TOKEN}:
-            must_be_admin(person)
+            must(person, right)
             if bool(target.key) is (target.scope is Scope.ALL):
                 raise PeerError("a token is revoked by its id, and everything by none")
         else:
             raise PeerError(f"a {target.scope} is not revoked", hint="a session is cut")
         return target
 
-    def _check_grant(self, reader: Reader, id: str, person: Identity) -> None:
+    def _check_grant(self, reader: Reader, id: str, person: Identity, right: Right) -> None:
         grant = reader.grant(id)
         request = None if grant is None else reader.request(grant.request)
         if grant is None or not sees_grant(person, grant, request):
             raise no_such("grant")
-        if not (is_admin(person) or grant.identity == person.id or approved(person, request)):
+        if not (may(person, right) or grant.identity == person.id or approved(person, request)):
             raise Denied("only its holder, who approved it and administrators end a grant")
         step(GRANT_TRANSITIONS, grant.status(reader.now()), GrantStatus.REVOKED)
 

@@ -63,10 +63,11 @@ def _shown(
     nodes: Sequence[Node],
     seq: int | None,
 ) -> RevocationMade:
+    key = catalog.id_of(target.key) if target.scope is Scope.IDENTITY else target.key
     return RevocationMade(
         dry_run=seq is None,
         scope=target.scope.value,
-        key=_called(catalog, target.scope, target.key),
+        key=_called(catalog, target.scope, key),
         seq=seq,
         grants=grants,
         sessions=sessions,
@@ -75,9 +76,8 @@ def _shown(
 
 
 def _called(catalog: Catalog, scope: Scope, key: str, name: str = "") -> str:
-    """Return what to call what was ended: of a person, whose name or id ``key`` is, the name of now, or
-    ``name``."""
-    return catalog.name_of((catalog.id_of(key), name)) if scope is Scope.IDENTITY else key
+    """Return what to call what was ended: of a person with the id ``key`` their name of now, else ``name``."""
+    return catalog.name_of((key, name)) if scope is Scope.IDENTITY else key
 
 
 async def touched(

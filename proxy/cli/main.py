@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "resources": "asking:resources",
     "request": "asking:request",
     "requests": "asking:requests",
+    "use": "asking:use",
     "approve": "asking:approve",
     "deny": "asking:deny",
     "withdraw": "asking:withdraw",

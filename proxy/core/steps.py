@@ -158,3 +158,7 @@ class Inspector(Protocol):
     def finish(self, outcome: Outcome) -> Sequence[Record]:
         """Records that close what is still open when the line ends; ``outcome`` is CUT or UNKNOWN."""
         ...
+
+    def close(self) -> None:
+        """Drop all that is kept, and take parts that know each other apart; nothing is asked afterwards."""
+        ...

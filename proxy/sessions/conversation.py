@@ -83,3 +83,8 @@ class Conversation(Protocol):
     def left(self, outcome: Outcome) -> Sequence[Record]:
         """Records that close what is still open, counted; the caller records them."""
         ...
+
+    def close(self) -> None:
+        """Let go of the session and of all that is kept, once it is over: what it held must not wait for Python's
+        collector. Only ``statements`` and ``outcomes`` may be asked for afterwards."""
+        ...

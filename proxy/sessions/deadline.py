@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from proxy.core.ports import Clock
+from proxy.sessions.silence import nothing
 
 LOOK_MOST = 86_400.0
 """Seconds until the alarm looks again at the latest: the wall clock may have moved."""
@@ -31,7 +32,7 @@ class Deadline:
 
     def move(self, ends: float) -> None:
         """Another end, by the same two clocks."""
-        self.close()
+        self._silence()
         self.ends = ends
         self._alarm = self._loop.call_later(min(self.left(), LOOK_MOST), self._look)
 
@@ -45,7 +46,11 @@ class Deadline:
         return not self.left()
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Call nobody any more, and know nobody."""
+        self._silence()
+        self._due = nothing
+
+    def _silence(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
 

@@ -10,6 +10,7 @@ import math
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.core.errors import Ended, PeerError, TidegateError, Unavailable
 from proxy.core.states import EndReason
@@ -21,12 +22,15 @@ from proxy.sessions.pending import Pending, Place
 from proxy.sessions.proxy_header import announced
 from proxy.sessions.services import Engine, Services
 from proxy.sessions.session import Session
+from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
 
 ACCEPTS_A_TURN = 32
 """Connections taken in one turn of the loop."""
 BACKLOG = 512
 REFUSAL_PATIENCE = 1.0
+TOO_MANY = "too_many_pending"
+"""How an admission is counted that found no place, or had to give it to others."""
 ACCEPT_PAUSE = 0.2
 """Seconds a listener rests when the process is out of descriptors; it would be called again at once for nothing."""
 
@@ -111,29 +115,33 @@ class Kernel:
         behind_proxy = door.behind_proxy(source)
         if not behind_proxy and not door.strangers:
             return None
-        place = self._pending.enter(None if behind_proxy else source)
+        place = self._pending.enter(source, for_others=behind_proxy)
         if place is None:
-            self._services.metrics.count("tidegate_admissions_total", result="too_many_pending")
+            self._services.metrics.count("tidegate_admissions_total", result=TOO_MANY)
         return place
 
     # -- one session ---------------------------------------------------------------------------------------------
 
     async def _serve(self, door: Door, sock: socket.socket, source: str, place: Place) -> None:
+        if place.evicted:  # before it was anybody's turn
+            sock.close()
+            return
         services = self._services
         session = Session(services, self._ledger, Stream(services.loop, sock), source)
         self._sessions.add(session)
         self._idle.clear()
         alarm = services.loop.call_later(services.settings.login_timeout, session.took_too_long)
-        pending = contextlib.ExitStack()
-        pending.callback(place.leave)
-        pending.callback(alarm.cancel)
-        session.logged_in = pending.close
+        place.evict = partial(_crowded_out, session)
+        session.vouched, session.logged_in = place.leave, alarm.cancel
         try:
             await self._guarded(door, session, place)
         finally:
-            pending.close()
+            place.leave()
+            place.evict = nothing
+            alarm.cancel()
             await self._closed(session)
             self._figures.ended(session)
+            session.relayed = None  # which knows the session too
             self._sessions.discard(session)
             if not self._sessions:
                 self._idle.set()
@@ -150,7 +158,7 @@ class Kernel:
         session.source = session.source if client is None else client
         if place.move(session.source):
             return True
-        self._services.metrics.count("tidegate_admissions_total", result="too_many_pending")
+        self._services.metrics.count("tidegate_admissions_total", result=TOO_MANY)
         return False
 
     async def _closed(self, session: Session) -> None:
@@ -172,7 +180,8 @@ class Kernel:
                 raise
             task.uncancel()
             text, hint = farewell_text(session.ending)
-            await self._refuse(engine, session, Ended(text, hint=hint, code=session.ending.reason))
+            code = TOO_MANY if place.evicted else session.ending.reason
+            await self._refuse(engine, session, Ended(text, hint=hint, code=code))
         except TidegateError as error:
             session.fail(error)
             await self._refuse(engine, session, error)
@@ -263,19 +272,23 @@ class Kernel:
                 await self._idle.wait()
 
     async def _tick(self) -> None:
-        services = self._services
         while True:
             await asyncio.sleep(1.0)
-            services.watch.expire()
-            monotonic = services.loop.time()
-            for session in list(self._sessions):
-                try:
-                    session.tick(monotonic)
-                except Exception as error:  # one that cannot be looked after ends, and no other
-                    services.log.exception("tick failed", session=session.id)
-                    session.fail(error)
-            self._figures.look(self._sessions)
-            services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
+            self._look_after_all()
+
+    def _look_after_all(self) -> None:
+        """No part of ``_tick``, whose frame stays and would keep the last session that it had seen."""
+        services = self._services
+        services.watch.expire()
+        monotonic = services.loop.time()
+        for session in list(self._sessions):
+            try:
+                session.tick(monotonic)
+            except Exception as error:  # one that cannot be looked after ends, and no other
+                services.log.exception("tick failed", session=session.id)
+                session.fail(error)
+        self._figures.look(self._sessions)
+        services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
 
     async def _do_duties(self) -> None:
         """Apart from the tick, which must go on while a store that hangs keeps a duty waiting."""
@@ -288,6 +301,12 @@ class Kernel:
                     self._services.log.warning("duty failed", detail=str(error))
                 except Exception:
                     self._services.log.exception("duty failed")
+
+
+def _crowded_out(session: Session) -> None:
+    """Close a connection that nobody has vouched for: at once, since what lingers would be as many as come."""
+    session.client.close(reset=True)
+    session.end(EndReason.PROTOCOL_ERROR, "others wait, and this one had not logged in yet")
 
 
 def _plain(address: str) -> str:

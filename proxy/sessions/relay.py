@@ -35,6 +35,7 @@ from proxy.core.steps import (
 )
 from proxy.sessions.conversation import Farewell
 from proxy.sessions.rests import Rests
+from proxy.sessions.silence import always, never, nothing, raising
 from proxy.sessions.transport import Stream
 from proxy.sessions.waits import Hold, Waits
 
@@ -51,10 +52,10 @@ class Relay:
     once per cause; the session decides what then happens. ``outcomes``: how many statements ended how."""
 
     __slots__ = (
-        "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended", "_farewell", "_frozen",
-        "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing", "_quiet", "_record",
-        "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable", "failed_with",
-        "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
+        "__weakref__", "_answered", "_asked", "_behind", "_boottime", "_boundary", "_client", "_ended",
+        "_farewell", "_frozen", "_halves", "_holds", "_lingering", "_looked", "_muted", "_over", "_owing",
+        "_quiet", "_record", "_recorder", "_target", "_target_gone", "_told", "_waiting", "broken", "durable",
+        "failed_with", "inspector", "may_forward", "on_chunk", "outcomes", "rests", "statements", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -74,10 +75,10 @@ class Relay:
         self.waits = Waits(inspector, recorder, self._resume, ended, self._failed)
         self.rests = Rests()
         self.on_chunk: Callable[[], None] | None = None
-        self.may_forward: Callable[[], bool] = _always
-        self.failed_with: Callable[[Exception], None] = _raise
+        self.may_forward: Callable[[], bool] = always
+        self.failed_with: Callable[[Exception], None] = raising
         self._recorder = recorder
-        self._record = recorder.write
+        self._record: Callable[[Record], object] = recorder.write
         self._asked = inspector.feeder(Side.CLIENT)
         self._answered = inspector.feeder(Side.TARGET)
         self._boottime = boottime
@@ -482,11 +483,11 @@ class Relay:
     def target_gone(self) -> bool:
         return self._target_gone
 
-
-def _always() -> bool:
-    """What ``may_forward`` says where nobody asks."""
-    return True
-
-
-def _raise(error: Exception) -> None:
-    raise error
+    def close(self) -> None:
+        """See ``Conversation.close``."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._asked = self._answered = self._record = self._ended = self.failed_with = nothing
+        self.may_forward, self.on_chunk, self._lingering, self._waiting, self._behind = never, None, None, None, b""
+        self.waits.close()
+        self.inspector.close()

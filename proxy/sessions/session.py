@@ -29,6 +29,7 @@ from proxy.sessions.ledger import Ledger, nothing_came
 from proxy.sessions.parting import Parting, Sides
 from proxy.sessions.relay import STALL, Relay
 from proxy.sessions.services import Services, TargetControl
+from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
 
 DIAL = 10.0
@@ -38,7 +39,8 @@ BLIND = "the gateway cannot see revocations any more"
 
 class Session:
     """``id`` is shown to people; ``source`` is the client's address as text. ``started`` says whether its start is
-    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on."""
+    stored; ``relaying`` is there while the two sides talk, ``relayed`` from then on. What is
+    in ``leaving`` is called at the very end."""
 
     def __init__(self, services: Services, ledger: Ledger, client: Stream, source: str) -> None:
         self.id = services.ids.new("sess")
@@ -51,7 +53,9 @@ class Session:
         self.startup_by = services.loop.time() + services.settings.startup_timeout
         self.relaying: Conversation | None = None
         self.relayed: Conversation | None = None
-        self.logged_in: Callable[[], None] = _nothing
+        self.vouched: Callable[[], None] = nothing
+        self.logged_in: Callable[[], None] = nothing
+        self.leaving: list[Callable[[], None]] = []
         self._services = services
         self._ledger = ledger
         self._settings = services.settings
@@ -77,6 +81,7 @@ class Session:
         self._waits_for = EndReason.TARGET_UNREACHABLE
         services.registry.file(self, Scope.RESOURCE, admission.resource.name)
         self.admission = admission
+        self.vouched()
         self._deadline.start(admission.grant.ends, admission.admitted)
         services.watch.catch_up(self, admission.feed_position, self._keys(admission))
         self.check()
@@ -326,6 +331,16 @@ class Session:
         elif self.admission is not None and not self.started:
             await self._ledger.unused(self._nothing_came(self.ending))
         await self._seal(self.ending)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Know nobody any more who knows this session: what it held goes now, not when Python's collector runs."""
+        self.vouched = self.logged_in = nothing
+        self._task = self._target = None
+        while self.leaving:
+            self.leaving.pop()()
+        if self.relayed is not None:
+            self.relayed.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -383,7 +398,3 @@ class Session:
         if self.relaying.warn(text, "tidegate extend prolongs it without dropping this session"):
             self._warned = due
             self._note(Note("warning", (("text", text),)))
-
-
-def _nothing() -> None:
-    """What ``logged_in`` does where no kernel counts."""

@@ -11,15 +11,18 @@ push, where every chunk is handed to a callback in the turn of the loop that rea
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from proxy.core.errors import PeerError, Unreachable
 from proxy.sessions import tls
 from proxy.sessions.half_close import close_notify
+from proxy.sessions.measures import Measure
 from proxy.sessions.sizes import (
     BULK_READ_SIZE,
     CALM,
@@ -32,9 +35,6 @@ from proxy.sessions.sizes import (
     SMALL_READ,
 )
 
-Measure = Callable[[bytearray], int]
-"""How long that is which these bytes begin with; 0 while it is not to be seen."""
-
 _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -43,9 +43,9 @@ class Stream:
     in ``on_end``. Not safe to use from two threads."""
 
     __slots__ = (
-        "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending", "_read_size",
-        "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter", "bytes_read",
-        "bytes_written", "congested", "stalled_since",
+        "__weakref__", "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending",
+        "_read_size", "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter",
+        "bytes_read", "bytes_written", "congested", "stalled_since",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -476,15 +476,17 @@ class Stream:
         self._loop.remove_writer(descriptor)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        self._on_end = None
         self._sock.close()
+        # Whoever was told of the peer holds this stream too. A new buffer: the old may be in use further up.
+        self._on_data = self._on_end = self._on_drain = self._pending = None
+        self._receive, self._send, self._buffer = _closed, _closed, bytearray()
+
+
+def _closed(_: object) -> Any:
+    """What reads and writes once the socket is closed."""
+    raise OSError(errno.EBADF, "the connection was closed")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def up_to(end: bytes) -> Measure:
-    """What comes up to ``end``, and with it."""
-    return lambda taken: taken.find(end) + len(end) if end in taken else 0

@@ -12,6 +12,7 @@ from proxy.core.errors import Unavailable
 from proxy.core.ports import Recorder
 from proxy.core.states import EndReason
 from proxy.core.steps import Ask, Inspector, Step, Think
+from proxy.sessions.silence import nothing
 from proxy.sessions.workshop import Workshop
 
 
@@ -53,6 +54,11 @@ class Waits:
 
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
+
+    def close(self) -> None:
+        """Once all is over: know nobody any more."""
+        self.decide = self._tasks = None
+        self._resume = self._ended = self._failed = nothing
 
     def later(self, coroutine: Awaitable[None]) -> None:
         """Have something done while the session lasts."""

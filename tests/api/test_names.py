@@ -101,6 +101,24 @@ async def test_a_revocation_by_name_says_the_name_and_how_far_it_is(world: ApiWo
     assert (told["live"][0]["identity"], told["live"][0]["identity_id"]) == ("alicia", "alice")
 
 
+async def test_a_name_that_changes_hands_while_a_password_is_looked_at_lets_nobody_in(world: ApiWorld) -> None:
+    """Hashing takes a tenth of a second, and a reload a moment: the password was not the new holder's."""
+    looked_at = world.passwords.verify
+
+    async def reloaded_meanwhile(name: str, password: str) -> bool:
+        right = await looked_at(name, password)
+        rename(world, "alice", "alicia")
+        new = replace(person("alice", "engineers"), id="u2")
+        world.catalog = replace(world.catalog, identities={**world.catalog.identities, "u2": new})
+        return right
+
+    world.passwords.verify = reloaded_meanwhile  # type: ignore[method-assign]
+    assert await tried(world, "alice", PASSWORD) == 401
+    world.passwords.verify = looked_at  # type: ignore[method-assign]
+    assert await tried(world, "alice", PASSWORD) == 200
+    assert {row.actor for row in world.store.state.trail if row.kind == "logged_in"} == {"u2"}
+
+
 async def test_a_new_name_is_no_new_set_of_tries(world: ApiWorld) -> None:
     for index in range(10):
         assert await tried(world, "alice", "wrong", f"10.0.0.{index}") == 401

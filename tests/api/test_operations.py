@@ -301,9 +301,8 @@ async def test_recordings_are_held_against_the_trail(world: ApiWorld) -> None:
     grant = await world.granted("alice")
     ends = [("s1", "one"), ("s2", "two"), ("s3", "")]
     for session, digest in ends:
-        started = SessionStarted(
-            "alice", session, "n-0", grant.id, "alice", "shop", "readonly", "", "postgres", "", "", session
-        )
+        names = ("alice", session, "n-0", grant.id, "alice", "shop", "readonly", "", "postgres", "", "", session)
+        started = SessionStarted(*names, target_pid=None, backend_start=None)
         ended = SessionEnded("gateway", session, grant.id, "alice", "shop", "idle", "", Totals(), None, digest)
         await world.store.commit(lambda writer, both=(started, ended): [writer.append(each) for each in both])
     world.recordings.digests = {"s1": "one"}

@@ -81,7 +81,14 @@ LINES = [
     ),
     Line("POST", "/v1/revocations", (401, 403, 403, 403, 403, 200), {"scope": "all", **WHY}, "all"),
     Line("POST", "/v1/nodes/drain", (401, 403, 403, 403, 403, 200), {"node": "node-1"}),
-    Line("POST", "/v1/revocations", (401, 403, 403, 403, 403, 200), {"scope": "all", "dry_run": True}, "dry run"),
+    Line("POST", "/v1/revocations", (401, 403, 403, 403, 200, 200), {"scope": "all", "dry_run": True}, "dry run"),
+    Line(
+        "POST",
+        "/v1/revocations",
+        (401, 200, 404, 404, 200, 200),
+        {"scope": "grant", "key": "{grant}", "dry_run": True},
+        "dry run of a grant",
+    ),
     Line("GET", "/v1/revocations/1", (401, 404, 404, 404, 404, 404), None, "none yet"),
     Line("GET", "/v1/locks", (401, 200, 200, 200, 200, 200)),
     Line("POST", "/v1/locks", (401, 403, 403, 403, 403, 201), {"scope": "identity", "key": "eve", **WHY}),
@@ -193,13 +200,6 @@ TEXTS = [
     Line("GET", "/v1/sessions?live=1", (401, 200, 200, 200, 200, 200)),
     Line("GET", "/v1/sessions?identity=alice", (401, 200, 200, 200, 200, 200)),
     Line("GET", "/v1/audit/events?limit=1000", (401, 403, 403, 403, 200, 200)),
-    Line(
-        "POST",
-        "/v1/revocations",
-        (401, 200, 404, 404, 403, 200),
-        {"scope": "grant", "key": "{grant}", "dry_run": True},
-        "preview",
-    ),
     Line("POST", "/v1/locks", (401, 403, 403, 403, 403, 201), {"scope": "identity", "key": "alice", **WHY}, "her"),
 ]
 

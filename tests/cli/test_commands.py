@@ -65,6 +65,9 @@ def test_approval_by_another(tidegate: Shell, world: ApiWorld) -> None:
     request = made["request"]["id"]
     assert tidegate("alice", "approve", request).code == 3
     assert "fix order 7" in tidegate("bob", "requests").out
+    assert "0, 0 live" in tidegate("bob", "use", request).out
+    assert tidegate("bob", "use", request, "--json").json["sessions"] == 0
+    assert tidegate("eve", "use", request).code == 1
     done = tidegate("bob", "approve", request, "--reason", "fine")
     assert done.code == 0
     assert "approved" in done.out

@@ -1,11 +1,17 @@
 """``config check``, ``schema`` and ``explain`` over files, without a gateway."""
 
+import asyncio
 import json
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
 
+from proxy.adapters.clock import SystemClock
+from proxy.adapters.store.opening import open_store
 from proxy.cli.main import main
+from proxy.core.feed import Scope
+from proxy.core.ports import Lock
 from tests.peers.certificates import Authority
 
 EXAMPLE = Path(__file__).parents[2] / "gateway_config" / "examples" / "minimal.toml"
@@ -56,6 +62,26 @@ def test_a_good_file_in_which_nobody_is_an_auditor(config: Path, capfd: pytest.C
     assert err.startswith("look at this: nobody is an auditor")
     (warning,) = json.loads(run(capfd, "config", "check", str(config), "--json")[1])["warnings"]
     assert "admins_read" in warning
+
+
+def test_a_lock_that_holds_nobody_is_told_where_there_is_a_store(
+    config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(config.read_text() + AUDITOR)
+
+    async def lock() -> None:
+        folder = config.parent / "state"
+        folder.mkdir()
+        async with open_store(f"sqlite:///{folder / 'tidegate.db'}", node="n", clock=SystemClock()) as store:
+            for key in ("alice", "zed"):
+                made = Lock(Scope.IDENTITY, key, "dave", "x", 1.0)
+                await store.commit(methodcaller("put_lock", made))
+
+    asyncio.run(lock())
+    code, out, err = run(capfd, "config", "check", str(config))
+    assert (code, out) == (0, f"{config} is good\n")
+    assert err.startswith("look at this: the lock of user zed holds nobody")
+    assert "alice" not in err
 
 
 def test_every_mistake_with_its_place(config: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from proxy.protocols.postgres import messages
 from tests.peers.gateway import Gateway, gateway
 from tests.peers.hostile_target import ROLES, HostileTarget, hostile_target
 from tests.peers.postgres import Cluster
+from tests.peers.psql import psql
 from tests.peers.wire import Wire, log_in
 
 SSL = struct.pack("!II", 8, 80877103)
@@ -577,3 +578,16 @@ def test_without_its_folder_no_session_begins(attacked: Attacked) -> None:
             kept.rename(attacked.gateway.recordings)
     time.sleep(1.1)
     attacked.works()
+
+
+@pytest.mark.timeout(120)
+async def test_a_crowd_that_says_nothing_keeps_no_psql_out(postgres15: Cluster) -> None:
+    """Sixteen addresses with as many connections as one may have, which is all that may wait."""
+    with gateway(postgres15, settings={"pending_per_source": "16"}) as gate, contextlib.ExitStack() as stack:
+        dsn = gate.dsn()
+        for each in range(256):
+            source = (f"127.7.0.{1 + each % 16}", 0)
+            stack.enter_context(socket.create_connection(("127.0.0.1", gate.port), 10, source))
+        for _ in range(3):
+            ran = await psql(dsn, "select 40 + 2")
+            assert (ran.code, ran.out.strip()) == (0, "42"), ran.err

@@ -78,6 +78,9 @@ class EchoInspector:
     def stop(self) -> bytes:
         return b""
 
+    def close(self) -> None:
+        self.asked = b""
+
     def finish(self, outcome: Ending) -> Sequence[Record]:
         return [
             StatementFinished(seq, outcome, b"", -1, 0, b"", b"", 73)

@@ -16,6 +16,7 @@ from proxy.core.records import StatementFinished
 from proxy.core.states import EndReason, SessionStatus
 from proxy.core.steps import Side, Step
 from proxy.sessions.kernel import ACCEPT_PAUSE
+from proxy.sessions.session import Session
 from proxy.sessions.transport import Stream
 from tests.fakes.echo import EchoInspector
 from tests.sessions.test_kernel import SETTINGS, World, a_world, connected
@@ -238,6 +239,82 @@ async def test_a_target_that_works_is_not_idle() -> None:
         await asyncio.sleep(2.2)
         world.target.abandoned.set()
         assert await client.hear() == "cancelled"
+
+
+async def silent(world: World, source: str) -> socket.socket:
+    """A connection from ``source`` that says nothing."""
+    sock = socket.socket()
+    sock.bind((source, 0))
+    sock.setblocking(False)
+    await world.services.loop.sock_connect(sock, ("127.0.0.1", world.port))
+    return sock
+
+
+CROWDS = {
+    "sixteen addresses": [f"127.0.{each % 16}.{1 + each // 160}" for each in range(160)],
+    "one network": [f"127.1.1.{1 + each % 200}" for each in range(160)],
+    "as many networks": [f"127.2.{each}.1" for each in range(160)],
+}
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["directly", "by a proxy"])
+@pytest.mark.parametrize("crowd", CROWDS)
+async def test_silent_connections_from_anywhere_keep_nobody_out(crowd: str, proxied: bool) -> None:
+    settings = replace(SETTINGS, startup_timeout=60, login_timeout=60, pending=64, pending_per_source=12)
+    async with a_world(settings, proxies=("127.0.0.1/32", "127.9.0.0/16") if proxied else ()) as world:
+        with contextlib.ExitStack() as stack:
+            for source in CROWDS[crowd]:
+                place = "127.9.0.1" if proxied else source
+                sock = stack.enter_context(await silent(world, place))
+                if proxied:
+                    sock.send(f"PROXY TCP4 {source} 10.0.0.1 1234 5432\r\n".encode())
+            await until(lambda: len(world.kernel._pending) == 64)
+            token = "PROXY TCP4 192.0.2.7 10.0.0.1 1234 5432\r\ngood" if proxied else "good"
+            for _ in range(3):
+                async with connected(world, token) as client:
+                    await client.say("still here")
+                    assert await client.hear() == "still here"
+        await settled(world)
+    assert world.admissions().count("too_many_pending") >= 96
+
+
+async def test_proxies_that_name_nobody_keep_nobody_out() -> None:
+    settings = replace(SETTINGS, startup_timeout=60, login_timeout=60, pending=20)
+    async with a_world(settings, proxies=("127.0.0.1/32",)) as world:
+        with contextlib.ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(await silent(world, "127.0.0.1"))
+            await until(lambda: len(world.kernel._pending) == 20)
+            async with connected(world, "PROXY TCP4 192.0.2.7 10.0.0.1 1234 5432\r\ngood"):
+                pass
+        await settled(world)
+
+
+async def test_who_was_admitted_makes_room_for_nobody() -> None:
+    """However long the target takes to let it in."""
+    settings = replace(SETTINGS, startup_timeout=60, login_timeout=60, pending=4)
+    held = asyncio.Event()
+    async with a_world(settings) as world, connected(world, "") as client:
+        dial = Session.dial
+
+        async def later(self: Session, *given: Any) -> Any:
+            await held.wait()
+            return await dial(self, *given)
+
+        with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+            patch.setattr(Session, "dial", later)
+            await client.say("good")
+            await until(lambda: any(each.admission for each in world.kernel._sessions))
+            for each in range(9):
+                stack.enter_context(await silent(world, f"127.0.0.{1 + each % 3}"))
+            await until(lambda: len(world.kernel._pending) == 4)
+            held.set()
+            assert await client.hear() == "OK"
+        await settled_but(world, 1)
+
+
+async def settled_but(world: World, sessions: int) -> None:
+    await until(lambda: len(world.kernel._sessions) == sessions)
 
 
 class Exhausted:

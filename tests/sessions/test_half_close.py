@@ -15,8 +15,9 @@ from proxy.core.errors import PeerError
 from proxy.core.states import EndReason
 from proxy.core.steps import Forward, Side, Step
 from proxy.sessions import relay as relaying
+from proxy.sessions.measures import up_to
 from proxy.sessions.relay import Relay
-from proxy.sessions.transport import Stream, up_to
+from proxy.sessions.transport import Stream
 from tests.fakes.echo import EchoInspector
 
 VERSIONS = [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]

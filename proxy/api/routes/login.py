@@ -56,9 +56,11 @@ class Doorkeeper:
         return login
 
     async def _tried(self, asked: LoginAsked, source: str) -> Login:
-        if not await self._services.passwords.verify(asked.user, asked.password.get_secret_value()):
+        person = self._services.catalog().named(asked.user)
+        right = await self._services.passwords.verify(asked.user, asked.password.get_secret_value())
+        if person is None or not right:
             raise wrong()
-        return await self._services.logins.open(asked.user, source)
+        return await self._services.logins.open(asked.user, source, person.id)
 
     def _check_bounds(self, name: str, source: str) -> None:
         wait = max(self._sources.wait_for(source_kind(source)), self._names.wait_for(self._person(name)))

@@ -142,6 +142,26 @@ def requests(
     screen.show({"items": found}, lambda: screen.table(rows, headings, "there are no requests"))
 
 
+def use(context: typer.Context, id: Request, json: Json = False) -> None:
+    """What came of a request so far, in numbers: for its maker and for who decides it."""
+    found = logged_in().get(f"/v1/requests/{part(id)}/use")
+    screen = screen_of(context)
+    screen.show(
+        found,
+        lambda: screen.facts(
+            [
+                ("grant", found["grant"] or "none"),
+                ("sessions", f"{found['sessions']}, {found['live']} live"),
+                ("statements", f"{found['statements']}, {found['failed']} failed"),
+                ("bytes", f"{found['bytes_in']} sent, {found['bytes_out']} received"),
+                ("time", _span(round(found["seconds"]))),
+                ("first", found["first"]),
+                ("last", found["last"]),
+            ]
+        ),
+    )
+
+
 def approve(context: typer.Context, id: Request, reason: Reason = "", json: Json = False) -> None:
     """Say yes to a request. Nobody approves their own.
 

@@ -1,5 +1,6 @@
 """The configuration file: check it, its schema, and what policy would say. Commands of the server's install."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -24,16 +25,34 @@ def check(
     config: ConfigFile = Path("gateway.toml"),
     json: Json = False,
 ) -> None:
-    """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is."""
+    """Everything that is wrong with the configuration, each with its place. Exit code 1 if anything is.
+
+    Locks that hold nobody are told where the store can be looked into.
+    """
     needs("server", "config check")
     from gateway_config.cautions import cautions
 
     path = file or config
-    warnings = list(cautions(loaded(path)))
+    good = loaded(path)
+    warnings = [*cautions(good), *_stray_locks(good)]
     screen = screen_of(context)
     screen.show({"ok": True, "problems": [], "warnings": warnings}, lambda: screen.line(f"{path} is good"))
     for each in warnings:
         screen.note(f"look at this: {each}")
+
+
+def _stray_locks(config: "Config") -> list[str]:
+    """What the locks in the store say of this file; nothing where there is no store here, or it is away."""
+    from proxy.access.stray_locks import stray_locks
+    from proxy.adapters.configuration import catalog
+    from proxy.adapters.store.glance import locks_in
+    from proxy.app.foundation import store_url
+    from proxy.core.errors import Unavailable
+
+    try:
+        return list(stray_locks(catalog(config), asyncio.run(locks_in(store_url(config)))))
+    except Unavailable:
+        return []
 
 
 def schema(json: Json = False) -> None:

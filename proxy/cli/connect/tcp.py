@@ -20,7 +20,8 @@ from proxy.cli.connect.local import LOCAL, alone, until_stopped
 from proxy.cli.failures import Failed
 from proxy.core.errors import TidegateError, Unreachable
 from proxy.sessions.dialling import connect
-from proxy.sessions.transport import Stream, up_to
+from proxy.sessions.measures import up_to
+from proxy.sessions.transport import Stream
 
 HEAD_MOST = 16 * 1024
 BODY_MOST = 64 * 1024

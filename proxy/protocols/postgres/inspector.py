@@ -45,12 +45,12 @@ class PostgresInspector:
     ) -> None:
         self._pending = Pending(limits or Limits(), status)
         extended = Extended(self._pending, asks)
-        express = Express(self._pending)
+        self._express = express = Express(self._pending)
         self._backend = Backend(self._pending, express)
         calls = Calls(self._pending, functions)
         self._frontend = Frontend(self._pending, self._backend, express, extended, calls, asks)
         express.beside(self._frontend.feed, self._backend.feed)
-        self._feeders = express.asked, express.answered
+        self._feeders: tuple[Callable[[bytes], Fed], ...] = express.asked, express.answered
         for message in parameters:
             if message[:1] == b"S":
                 self._pending.texts.encoding.parameter(*messages.parameter(message[5:]))
@@ -81,6 +81,14 @@ class PostgresInspector:
         if self._backend.boundary or pending.copying.active:
             return b""
         return messages.notice_response("WARNING", WARNING, text, hint=hint)
+
+    def close(self) -> None:
+        """See ``Inspector.close``: the two sides, what they share and the fast lane all know each other."""
+        express, *parts = self._express, self._frontend, self._backend, self._pending
+        express.beside(_over, _over)
+        self._feeders = _over, _over
+        for each in parts:
+            vars(each).clear()
 
     def target_boundary(self) -> int:
         """See ``Inspector.target_boundary``."""
@@ -120,3 +128,8 @@ class PostgresInspector:
     def finish(self, outcome: Outcome) -> Sequence[Record]:
         """See ``Inspector.finish``."""
         return [*self._pending.close(outcome), *self._frontend.simple.close(outcome)]
+
+
+def _over(_: bytes) -> Sequence[Step]:
+    """What is done about bytes once nothing is done any more."""
+    return ()

@@ -82,6 +82,13 @@ class Visitor(asyncssh.SSHServer):
             raise PeerError(CLOSED, code="closed")
         verdict.set_result(let_in)
 
+    def forget(self) -> None:
+        """Know neither the line nor who is behind it."""
+        self._line = self.inside = self.error = self._verdict = None
+        self.began, self._shown = self._loop.create_future(), self._loop.create_future()
+        self.began.cancel()  # an error that one had been given knows all who waited for it
+        self._shown.cancel()
+
     # -- for asyncssh: the log-in --------------------------------------------------------------------------------
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -205,6 +212,18 @@ class ClientSide:
             self.line.hurry()
             self.line.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, text)
         self.transport.flush()
+
+    def forget(self) -> None:
+        """Know nobody any more: what asyncssh still tells is told to no one."""
+        self.line.moved = _nothing_moved
+        self.visitor.forget()
+        self.transport.forget()
+        self.line.take_apart()
+
+
+def _nothing_moved() -> int:
+    """What ``moved`` says once nobody counts."""
+    return 0
 
 
 def client_side(session: Session, loop: asyncio.AbstractEventLoop, options: Any, authorities: Any) -> ClientSide:

@@ -56,6 +56,7 @@ class SshConversation:
         options = session.admission.resource.options if session.admission else None
         self.openings = SshOpenings(self, options if isinstance(options, SshTarget) else SshTarget())
         account = session.admission.account.name if session.admission else ""
+        self.client_gone = partial(gone, session)
         self.decided = partial(decided, session, allowance, account)
         self.pairs: set[Pair] = set()
         self.frozen = False
@@ -144,13 +145,15 @@ class SshConversation:
             self.ledger.count(record)
         return records
 
-    # -- for the client's side -----------------------------------------------------------------------------------
-
-    def client_gone(self, error: Exception | None) -> None:
-        if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
-            self._session.end(EndReason.PROTOCOL_ERROR, str(error))
-        else:
-            self._session.end(EndReason.CLIENT_CLOSED)
+    def close(self) -> None:
+        """See ``Conversation.close``. asyncssh's own objects may live on for a while; they know nobody here."""
+        self.pairs.clear()
+        self._client.forget()
+        self.target.forget()
+        self._tasks = None
+        self.client_gone, self.decided = partial(_nothing), partial(_over)
+        self.ledger.forget()
+        del self.openings
 
     # -- for the channels ----------------------------------------------------------------------------------------
 
@@ -188,6 +191,23 @@ class SshConversation:
         self.target_gone = True
         self._quiet.set()
         self._session.end(EndReason.TARGET_CLOSED, str(error) if error else "")
+
+
+def gone(session: Session, error: Exception | None) -> None:
+    """The client has left, or what it said could not be understood."""
+    if isinstance(error, asyncssh.ProtocolError | asyncssh.MACError):
+        session.end(EndReason.PROTOCOL_ERROR, str(error))
+    else:
+        session.end(EndReason.CLIENT_CLOSED)
+
+
+def _nothing(_: Exception | None) -> None:
+    """What comes of it once all is over."""
+
+
+async def _over(_: Action) -> str:
+    """What ``decided`` says once it is over."""
+    return "the session has ended"
 
 
 async def decided(session: Session, allowance: SshAllowance, account: str, action: Action) -> str:

@@ -32,8 +32,6 @@ RENEWED = 86400.0
 """Seconds after which the host's certificate is made anew."""
 KEEPALIVE = 15.0
 KEEPALIVES = 4
-REFUSED_WITHIN = 5.0
-"""Seconds until the kernel has had a refusal worded."""
 
 
 class SshEngines:
@@ -74,20 +72,19 @@ class SshEngine:
         authorities = frozenset(self._secrets.own.user_authorities())
         client = client_side(session, self._services.loop, options, authorities)
         self._clients[session.id] = client
+        session.leaving.append(lambda: self._forget(session.id))
         try:
             await self._greet(session, client)
             await self._enter(session, client, await self._admitted(session, client))
         finally:
             client.transport.flush()
-            if client.line.is_closed():
-                self._forget(session.id)  # nobody is there to be told anything
-            else:
-                self._services.loop.call_later(REFUSED_WITHIN, self._forget, session.id)
 
     def _forget(self, session: str) -> None:
-        client = self._clients.pop(session, None)
-        if client is not None and not client.line.is_closed():
+        """At the session's end: nobody is there to be told anything any more."""
+        client = self._clients.pop(session)
+        if not client.line.is_closed():
             client.line.abort()
+        client.forget()
 
     # -- the log-in ----------------------------------------------------------------------------------------------
 

@@ -72,6 +72,10 @@ class Ledger:
             except Unavailable as error:
                 self.failed(error)
 
+    def forget(self) -> None:
+        """Know the session no more."""
+        self.failed = _nothing
+
     def left(self) -> Sequence[Record]:
         """At the end: the refusals that have not been recorded yet."""
         return self._refusals.left()
@@ -90,3 +94,7 @@ class Ledger:
         """Where that is configured: returns when all that was recorded is there."""
         if self.durable:
             await self._recorder.durable()
+
+
+def _nothing(_: Exception) -> None:
+    """What becomes of an error once the session is over."""

@@ -161,6 +161,12 @@ class ServerChannel(Swift, asyncssh.SSHServerChannel[bytes]):
             return False
         return done
 
+    def _cleanup(self, exc: Exception | None = None) -> None:
+        """As asyncssh's; nothing comes for the channel any more, so whoever was told of it is not held by it."""
+        super()._cleanup(exc)
+        for each in ("refused", "environment", "signalled", "end_of_write", "awaited"):
+            vars(self).pop(each, None)
+
     def answer(self, done: bool) -> None:
         """Answer the request that a session's ``shell_requested`` and the like left open by returning None."""
         if self._request_queue:

@@ -68,6 +68,11 @@ SAID_BY_CLIENTS = frozenset({MSG_SERVICE_REQUEST, MSG_USERAUTH_REQUEST})
 """The other side says none of them: there they are answered UNIMPLEMENTED."""
 
 
+def _nothing_comes() -> bool:
+    """How a closed line takes what comes."""
+    return False
+
+
 class Quiet(TolerantLine):
     """Mixed into both connections: no empty IGNORE packets, and an end to what waits. ``full``: data had better
     wait. ``hurried``: it waits no more, since the end is near."""
@@ -93,6 +98,13 @@ class Quiet(TolerantLine):
         line: Any = self
         for channel in list(line._channels.values()):
             channel.go_on()
+
+    def take_apart(self) -> None:
+        """Once it is closed: know none of the objects that know this one, so that all go now. A task of asyncssh's
+        that has not seen its end yet may still ask for what else there is."""
+        line: Any = self
+        line._recv_handler = _nothing_comes
+        line._auth = line._kex = line._owner = None
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         line: Any = self

@@ -114,6 +114,8 @@ class StreamTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send at the end of this turn, together with what else is written in it."""
+        if self._protocol is None:
+            return
         if not self._unsent:
             self._loop.call_soon(self.flush)
         self._unsent.append(bytes(data))
@@ -132,6 +134,13 @@ class StreamTransport(asyncio.Transport):
         self.flush()
         self._over = True
         self.freeze()
+
+    def forget(self) -> None:
+        """Know neither protocol nor session any more. What asyncssh writes from now on goes nowhere."""
+        self.abort()
+        self._unsent.clear()
+        self._left = b""
+        self._protocol = self._may_pass = None
 
     def close(self) -> None:
         self.abort()

@@ -75,6 +75,12 @@ class TargetSide:
             self.line.disconnect(asyncssh.DISC_BY_APPLICATION, "done")
         self.transport.flush()
 
+    def forget(self) -> None:
+        """Know nobody any more; the line may still be saying how processes ended."""
+        self.watcher.forget()
+        self.transport.forget()
+        self.line.take_apart()
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
@@ -94,6 +100,13 @@ class Watcher(asyncssh.SSHClient):
         self.closed = False
         self._password = password
         self._trusted = trusted
+
+    def forget(self) -> None:
+        """Know nobody any more: an error of the log-in's knows all who waited for it."""
+        self.gone = None
+        self.logged_in.cancel()
+        self.logged_in = self.logged_in.get_loop().create_future()
+        self.logged_in.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -216,12 +229,17 @@ async def log_in(
     )  # fmt: skip
     line = TargetLine(loop, options)
     transport = StreamTransport(loop, stream)
+    side = TargetSide(line, transport, watcher, how.user, how.login.forced_command)
     transport.start(line)
     try:
         await watcher.logged_in
-    except (asyncssh.Error, OSError) as error:
-        raise _unreachable(error, reached, trusted.shown) from None
-    return TargetSide(line, transport, watcher, how.user, how.login.forced_command)
+    except BaseException as error:
+        line.abort()
+        side.forget()
+        if isinstance(error, asyncssh.Error | OSError):
+            raise _unreachable(error, reached, trusted.shown) from None
+        raise
+    return side
 
 
 def _keys_of(how: Entry, issuer: TargetCertificates) -> Any:

@@ -12,9 +12,10 @@ from proxy.core.access import Admission, Refusal, Wish
 from proxy.core.errors import Denied, PeerError, TidegateError
 from proxy.protocols.tcp import connect
 from proxy.protocols.tcp.inspector import TcpInspector
+from proxy.sessions.measures import up_to
 from proxy.sessions.services import Front, Services
 from proxy.sessions.session import Session
-from proxy.sessions.transport import Stream, up_to
+from proxy.sessions.transport import Stream
 
 NAME = "tcp"
 ALPN = ("http/1.1",)

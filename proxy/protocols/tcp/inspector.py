@@ -124,6 +124,9 @@ class TcpInspector:
         """Nothing: see ``running``."""
         return b""
 
+    def close(self) -> None:
+        """Nothing is kept."""
+
     def finish(self, outcome: Outcome) -> Sequence[Record]:
         """What passed, both ways; done where both sides had ended on their own."""
         if not self._started:
