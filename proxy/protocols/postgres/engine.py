@@ -95,7 +95,20 @@ class PostgresEngine:
                 await client.send(b"N")
             else:
                 await client.send(b"S")
+                await self._only_tls(session)
                 await self._secure(client)
+
+    async def _only_tls(self, session: Session) -> None:
+        """Refuse whoever has something else behind the request for TLS than TLS (CVE-2021-3935). It would only make
+        the handshake fail, but that it was tried belongs into the trail."""
+        try:
+            async with asyncio.timeout(self._services.settings.tls_timeout):
+                first = await session.client.peek()
+        except TimeoutError:
+            raise PeerError("the TLS handshake took too long", code="tls") from None
+        if first not in (b"", DIRECT_TLS):
+            nobody = Wish(session=session.id, protocol=NAME, account="", source=session.source)
+            raise await self._services.gate.refuse(Refusal.PLAINTEXT, nobody)
 
     async def _secure(self, client: Stream) -> None:
         if self._context is None:
