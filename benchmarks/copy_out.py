@@ -1,37 +1,33 @@
 """COPY out of 350 MB beside pgbouncer and direct: ``python -m benchmarks.copy_out``."""
 
-import argparse
 import subprocess
-from collections import defaultdict
 
-from benchmarks.world import World, client, cpu_of, environment, median, world
+from benchmarks.series import Series, options, spread
+from benchmarks.world import World, client, cpu_of, environment, world
 from tests.peers.postgres import SUPERUSER
 
 ROWS = 3_500_000
 QUERY = f"copy (select repeat('x', 99) from generate_series(1, {ROWS})) to stdout"
 
 
+SUBJECTS = ("direct", "pgbouncer", "tidegate")
+
+
 def main() -> None:
-    """Interleaved runs; medians and ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=5)
-    chosen = options.parse_args()
-    costs: dict[str, list[float]] = defaultdict(list)
-    walls: dict[str, list[float]] = defaultdict(list)
+    """CPU and speed."""
+    chosen = options(__doc__).parse_args()
+    series = Series("COPY out of 350 MB over TLS (direct: plain)", chosen.runs, once=chosen.once)
     with world() as made:
-        for _ in range(chosen.runs):
-            for subject in ("direct", "pgbouncer", "tidegate"):
+        for each in series.rounds():
+            for subject in SUBJECTS:
                 cost, wall = measure(made, subject)
-                costs[subject].append(cost)
-                walls[subject].append(wall)
-    print("COPY out of 350 MB over TLS (direct: plain); median of", chosen.runs, "interleaved runs")
-    for subject in ("direct", "pgbouncer", "tidegate"):
-        speed = median(walls["direct"]) / median(walls[subject])
-        print(
-            f"{subject:10} CPU {median(costs[subject]):5.2f} s   wall {median(walls[subject]):5.2f} s   "
-            f"{speed:4.2f} of direct"
-        )
-    print(f"CPU ratio tidegate/pgbouncer {median(costs['tidegate']) / median(costs['pgbouncer']):.2f}")
+                each.note(subject, cost=cost, wall=wall, speed=1 / wall)
+    for subject in SUBJECTS:
+        cost, wall = (spread(series.values(subject, what)) for what in ("cost", "wall"))
+        speed = spread(series.ratios(subject, "direct", "speed"))
+        print(f"{subject:10} CPU {cost} s   wall {wall} s   {speed} of direct's speed")
+    print(f"CPU of pgbouncer's: {spread(series.ratios('tidegate', 'pgbouncer', 'cost'))}")
+    series.finish()
 
 
 def measure(made: World, subject: str) -> tuple[float, float]:

@@ -2,15 +2,16 @@
 client's end of file, default deployment.
 """
 
-import argparse
 import asyncio
 import json
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
 
+from benchmarks.series import Round, Series, options, spread
 from benchmarks.world import World, median, quantile, world
 from tests.peers.gateway import Gateway
 from tests.peers.postgres import SUPERUSER
@@ -26,28 +27,42 @@ class Line:
 
 def main() -> None:
     """One by one, all at once, and a running query."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--sessions", type=int, default=500)
-    chosen = options.parse_args()
+    asked = options(__doc__, runs=1)
+    asked.add_argument("--sessions", type=int, default=500)
+    chosen = asked.parse_args()
+    series = Series(f"Cuts, {chosen.sessions} sessions live", chosen.runs, once=chosen.once)
     with world(limits={"sessions_per_grant": "0"}) as made:
-        asyncio.run(measure(made, chosen.sessions))
+        for each in series.rounds():
+            asyncio.run(measure(each, made, chosen.sessions))
+    told(series, "one at a time")
+    told(series, "all at once")
+    told(series, "a running pg_sleep gone from pg_stat_activity")
+    series.finish()
 
 
-async def measure(made: World, count: int) -> None:
+def note_cuts(each: Round, name: str, took: Sequence[float]) -> None:
+    """Of many cuts what is told of them: milliseconds."""
+    figures = {"median": median(took), "p99": quantile(took, 0.99), "worst": max(took)}
+    each.note(name, **{what: value * 1000 for what, value in figures.items()})
+
+
+def told(series: Series, name: str) -> None:
+    figures = (f"{what} {spread(series.values(name, what), '{:.1f}')} ms" for what in ("median", "p99", "worst"))
+    print(f"{name}: {', '.join(figures)}")
+
+
+async def measure(each: Round, made: World, count: int) -> None:
     lines = [open_line(made, made.gateway.grant(SUPERUSER)) for _ in range(count)]
     half = lines[: count // 2]
-    one_by_one = [await cut_one(made, line) for line in half]
-    print(
-        f"one at a time, {count} live, n = {len(half)}: median {ms(median(one_by_one))}, "
-        f"p99 {ms(quantile(one_by_one, 0.99))}"
-    )
+    note_cuts(each, "one at a time", [await cut_one(made, line) for line in half])
     for line in half:
         line.connection.close()
     rest = lines[count // 2 :] + [open_line(made, made.gateway.grant(SUPERUSER)) for _ in half]
-    took = await cut_all(made, rest)
-    print(f"all {len(rest)} at once: first {ms(min(took))}, last {ms(max(took))}")
+    note_cuts(each, "all at once", await cut_all(made, rest))
+    for line in rest:
+        line.connection.close()
     stopped = [await stop_running(made) for _ in range(10)]
-    print(f"a running pg_sleep gone from pg_stat_activity: median {ms(median(stopped))}, worst {ms(max(stopped))}")
+    note_cuts(each, "a running pg_sleep gone from pg_stat_activity", stopped)
 
 
 def open_line(made: World, grant: str) -> Line:

@@ -1,32 +1,33 @@
 """Memory of idle TLS sessions: ``python -m benchmarks.memory``. PSS over all processes, after one query each."""
 
-import argparse
-
 import psycopg
 
+from benchmarks.series import Series, options, spread
 from benchmarks.world import pss, world
 from tests.peers.postgres import SUPERUSER
 
 
 def main() -> None:
     """Before and after N sessions."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--sessions", type=int, default=1000)
-    chosen = options.parse_args()
+    asked = options(__doc__, runs=1)
+    asked.add_argument("--sessions", type=int, default=1000)
+    chosen = asked.parse_args()
+    series = Series(f"Memory of {chosen.sessions} idle TLS sessions", chosen.runs, once=chosen.once)
     with world() as made:
-        token = made.gateway.token(SUPERUSER)
-        dsn = made.gateway.dsn(SUPERUSER, token=token)
-        lines = [connect(dsn) for _ in range(20)]  # what the first sessions load is not a session's cost
-        before = pss(made.gateway.processes())
-        lines += [connect(dsn) for _ in range(chosen.sessions)]
-        after = pss(made.gateway.processes())
-        each = (after - before) / chosen.sessions / 1024
-        print(
-            f"{chosen.sessions} idle TLS sessions: {each:.1f} KB each; "
-            f"the gateway without them {before / 1e6:.0f} MB"
-        )
-        for line in lines:
+        dsn = made.gateway.dsn(SUPERUSER, token=made.gateway.token(SUPERUSER))
+        first = [connect(dsn) for _ in range(20)]  # what the first sessions load is not a session's cost
+        for each in series.rounds():
+            before = pss(made.gateway.processes())
+            lines = [connect(dsn) for _ in range(chosen.sessions)]
+            after = pss(made.gateway.processes())
+            each.note("tidegate", each=(after - before) / chosen.sessions / 1024, before=before / 1e6)
+            for line in lines:
+                line.close()
+        for line in first:
             line.close()
+    each_one, before_all = (series.values("tidegate", what) for what in ("each", "before"))
+    print(f"{spread(each_one, '{:.1f}')} KB each; the gateway without them {spread(before_all, '{:.0f}')} MB")
+    series.finish()
 
 
 def connect(dsn: str) -> psycopg.Connection[object]:

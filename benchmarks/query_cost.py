@@ -1,33 +1,70 @@
-"""CPU per query beside pgbouncer: ``python -m benchmarks.query_cost``. pgbench -S, 8 clients, all recorded."""
+"""CPU per query beside pgbouncer: ``python -m benchmarks.query_cost``. pgbench -S, 8 clients, all recorded.
 
-import argparse
+``--beside ../main`` has the gateway of another checkout take turns with both.
+"""
+
 import re
 import subprocess
 import time
-from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks.world import World, client, cpu_of, environment, median, world
+from benchmarks.series import Round, Series, options, spread
+from benchmarks.world import World, client, cpu_of, environment, world
+from tests.peers.gateway import Gateway
 from tests.peers.postgres import SUPERUSER
 
-SUBJECTS = ("pgbouncer", "tidegate")
 CLIENTS = 8
+ROWS = [(protocol, tls) for tls in (True, False) for protocol in ("simple", "prepared")]
 
 
 def main() -> None:
-    """Interleaved runs; medians and ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=4)
-    chosen = options.parse_args()
-    with world() as made:
+    """A row for each protocol, with TLS and without."""
+    asked = options(__doc__)
+    asked.add_argument("--seconds", type=int, default=4, help="of each measurement")
+    asked.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another checkout, to compare with")
+    chosen = asked.parse_args()
+    series = Series("CPU µs per query, whole process tree", chosen.runs, once=chosen.once)
+    with world(beside=chosen.beside) as made:
         fill(made)
-        for subject in SUBJECTS:  # what the first sessions load is not a query's cost
+        subjects = ("pgbouncer", *made.gateways)
+        for subject in subjects:  # what the first sessions load is not a query's cost
             measure(made, subject, "simple", True, 1)
-        print("CPU µs per query, whole process tree; median of", chosen.runs, "interleaved runs")
-        print(f"{'':24}{'pgbouncer':>10}{'tidegate':>10}{'ratio':>8}{'tps ratio':>11}{'recorded':>10}")
-        for tls in (True, False):
-            for protocol in ("simple", "prepared"):
-                report(made, protocol, tls, chosen.runs, chosen.seconds)
+        for each in series.rounds():
+            for protocol, tls in ROWS:
+                for subject in subjects:
+                    take(each, made, subject, protocol, tls, chosen.seconds)
+    for protocol, tls in ROWS:
+        report(series, subjects, named(protocol, tls))
+    series.finish()
+
+
+def named(protocol: str, tls: bool) -> str:
+    return f"{protocol}, {'TLS' if tls else 'plain'}"
+
+
+def take(each: Round, made: World, subject: str, protocol: str, tls: bool, seconds: int) -> None:
+    """One measurement, as ``"simple, TLS tidegate"``."""
+    cost, wall, count = measure(made, subject, protocol, tls, seconds)
+    complete = subject == "pgbouncer" or recorded(made.gateways[subject]) >= count
+    name = f"{named(protocol, tls)} {subject}"
+    each.note(name, cost=cost / count * 1e6, rate=count / wall, complete=float(complete))
+
+
+def report(series: Series, subjects: Sequence[str], row: str) -> None:
+    print(row)
+    for subject in subjects:
+        cost = spread(series.values(f"{row} {subject}", "cost"), "{:.1f}")
+        if subject == "pgbouncer":
+            print(f"  {subject:10} {cost} µs")
+            continue
+        ratio, pace = (
+            spread(series.ratios(f"{row} {subject}", f"{row} pgbouncer", what)) for what in ("cost", "rate")
+        )
+        whole = "all" if all(series.values(f"{row} {subject}", "complete")) else "NOT ALL"
+        print(f"  {subject:10} {cost} µs, {ratio} of pgbouncer's; {pace} of its rate; {whole} recorded")
+    if "beside" in subjects:
+        print(f"  {spread(series.ratios(f'{row} tidegate', f'{row} beside', 'cost'))} of beside's CPU")
 
 
 def fill(made: World) -> None:
@@ -37,31 +74,13 @@ def fill(made: World) -> None:
     subprocess.run([client("pgbench"), "-i", "-s", "5", "-q"], env=env, check=True, capture_output=True)
 
 
-def report(made: World, protocol: str, tls: bool, runs: int, seconds: int) -> None:
-    """One row."""
-    costs: dict[str, list[float]] = defaultdict(list)
-    rates: dict[str, list[float]] = defaultdict(list)
-    complete = True
-    for _ in range(runs):
-        for subject in SUBJECTS:
-            cost, wall, count = measure(made, subject, protocol, tls, seconds)
-            costs[subject].append(cost / count * 1e6)
-            rates[subject].append(count / wall)
-            if subject == "tidegate":
-                complete = complete and recorded(made) >= count
-    ours, theirs = median(costs["tidegate"]), median(costs["pgbouncer"])
-    pace = median(rates["tidegate"]) / median(rates["pgbouncer"])
-    name = f"{protocol}, {'TLS' if tls else 'plain'}"
-    print(f"{name:24}{theirs:10.1f}{ours:10.1f}{ours / theirs:8.2f}{pace:11.2f}{'all' if complete else 'NO':>10}")
-
-
 def measure(made: World, subject: str, protocol: str, tls: bool, seconds: int) -> tuple[float, float, int]:
     """(CPU s, wall s, queries) of one run."""
     if subject == "pgbouncer":
         port, password, ca = made.bouncer.port, made.target.passwords[SUPERUSER], made.bouncer.ca
         pids = lambda: [made.bouncer.process.pid]  # noqa: E731
     else:
-        gate = made.gateway
+        gate = made.gateways[subject]
         port, password, ca = (gate.port if tls else gate.plain_port), gate.token(SUPERUSER), gate.ca
         pids = gate.processes
     command = [client("pgbench"), "-S", "-n", "-c", str(CLIENTS), "-T", str(seconds), "-M", protocol]
@@ -77,10 +96,10 @@ def measure(made: World, subject: str, protocol: str, tls: bool, seconds: int) -
     return cost, wall, int(found[1])
 
 
-def recorded(made: World) -> int:
+def recorded(gate: Gateway) -> int:
     """Statements in the recordings of the eight newest sessions, as each session's end tells."""
     while True:
-        newest = made.gateway.sessions(resource="shop")[:CLIENTS]
+        newest = gate.sessions(resource="shop")[:CLIENTS]
         if all(each["status"] == "ended" for each in newest):
             return sum(each["totals"]["statements"] for each in newest)
         time.sleep(0.1)

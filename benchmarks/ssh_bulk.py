@@ -5,12 +5,11 @@ choice is chacha20-poly1305, while the gateway gives it AES-GCM whatever it pref
 command, each file with its SHA-256.
 """
 
-import argparse
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.world import cpu_of, median
+from benchmarks.series import Series, options, spread
+from benchmarks.world import cpu_of
 from tests.peers.openssh import Door, direct
 from tests.peers.ssh_gateway import SshGateway, ssh_gateway
 from tests.peers.sshd import Sshd, sshd
@@ -21,29 +20,26 @@ WORK = ("cat", "put", "get")
 
 
 def main() -> None:
-    """Interleaved runs; medians and ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=5)
-    runs = options.parse_args().runs
-    walls: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    costs: dict[str, list[float]] = defaultdict(list)
+    """CPU and speed, each way with two choices of ciphers."""
+    chosen = options(__doc__).parse_args()
+    series = Series(f"{BYTES // 1_000_000} MB over SSH, recorded", chosen.runs, once=chosen.once)
     with sshd() as host, ssh_gateway(host) as gate:
         file = host.folder / "bulk"
         file.write_bytes(bytes(1 << 20) * (BYTES >> 20))
-        for _ in range(runs):
+        for each in series.rounds():
             for cipher in ("own", GCM):
                 for way in WORK:
                     for subject in ("direct", "through"):
                         cost, wall = measure(way, door(host, gate, subject, cipher), gate, file)
-                        walls[subject, way, cipher].append(wall)
-                        if subject == "through" and cipher == "own":
-                            costs[way].append(cost)
-    print(f"{BYTES // 1_000_000} MB over SSH, recorded; medians of {runs} interleaved runs (of direct)")
+                        each.note(f"{way} {cipher} {subject}", cost=cost, wall=wall, speed=1 / wall)
     for way in WORK:
         for cipher in ("own", GCM):
-            alone, through = (median(walls[subject, way, cipher]) for subject in ("direct", "through"))
-            print(f"{way}  {cipher:24} direct {alone:5.2f} s  through {through:5.2f} s  ({alone / through:4.2f})")
-        print(f"{way}  CPU of the gateway {median(costs[way]):.2f} s")
+            direct_one, through = (f"{way} {cipher} {subject}" for subject in ("direct", "through"))
+            alone, ours = (spread(series.values(each, "wall")) for each in (direct_one, through))
+            speed = spread(series.ratios(through, direct_one, "speed"))
+            print(f"{way}  {cipher:24} direct {alone} s  through {ours} s, {speed} of direct's speed")
+        print(f"{way}  CPU of the gateway {spread(series.values(f'{way} own through', 'cost'))} s")
+    series.finish()
 
 
 def door(host: Sshd, gate: SshGateway, subject: str, cipher: str) -> Door:

@@ -4,7 +4,6 @@ of the request to the client's end of file, and until a command on the host is g
 The clients are asyncssh's, which does nothing while it is measured: the kernel says when the end of each has come.
 """
 
-import argparse
 import asyncio
 import os
 import select
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from benchmarks.cuts import ms, post
-from benchmarks.world import median, quantile
+from benchmarks.cuts import note_cuts, post, told
+from benchmarks.series import Round, Series, options
 from tests.peers.proof import until
 from tests.peers.ssh_gateway import SshGateway, ssh_gateway
 from tests.peers.sshd import ordinary, running, sshd
 
 PATIENCE = 20.0
+ROOTS, SOMEBODYS = "a running sleep of root's gone", "a running sleep of somebody else's gone"
 LIMITS = {"sessions_per_grant": "0", "pending_per_source": "256"}
 
 
@@ -39,30 +39,30 @@ class Line:
 
 def main() -> None:
     """One by one, all at once, and running commands."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--sessions", type=int, default=500)
-    options.add_argument("--commands", type=int, default=10)
-    chosen = options.parse_args()
-    # The system's own limit on half-open log-ins is not what is measured.
-    with sshd(settings={"MaxStartups": "2000"}) as host, ssh_gateway(host, settings=LIMITS) as gate:
-        asyncio.run(sessions(gate, chosen.sessions))
-        print(f"a running sleep of root's gone: {asyncio.run(commands(gate, chosen.commands))}")
-    with sshd(user=ordinary()) as host, ssh_gateway(host, settings=LIMITS) as gate:
-        print(f"a running sleep of somebody else's gone: {asyncio.run(commands(gate, chosen.commands))}")
+    asked = options(__doc__, runs=1)
+    asked.add_argument("--sessions", type=int, default=500)
+    asked.add_argument("--commands", type=int, default=10)
+    chosen = asked.parse_args()
+    series = Series(f"Cuts over SSH, {chosen.sessions} sessions live", chosen.runs, once=chosen.once)
+    for each in series.rounds():
+        # The system's own limit on half-open log-ins is not what is measured.
+        with sshd(settings={"MaxStartups": "2000"}) as host, ssh_gateway(host, settings=LIMITS) as gate:
+            asyncio.run(sessions(each, gate, chosen.sessions))
+            note_cuts(each, ROOTS, asyncio.run(commands(gate, chosen.commands)))
+        with sshd(user=ordinary()) as host, ssh_gateway(host, settings=LIMITS) as gate:
+            note_cuts(each, SOMEBODYS, asyncio.run(commands(gate, chosen.commands)))
+    for name in ("one at a time", "all at once", ROOTS, SOMEBODYS):
+        told(series, name)
+    series.finish()
 
 
-async def sessions(gate: SshGateway, count: int) -> None:
+async def sessions(each: Round, gate: SshGateway, count: int) -> None:
     lines = [await opened(gate) for _ in range(count)]
     half = lines[: count // 2]
-    one_by_one = [cut(gate, f"/v1/grants/{line.grant}/revoke", {}, [line])[0] for line in half]
-    print(
-        f"one at a time, {count} live, n = {len(half)}: median {ms(median(one_by_one))}, "
-        f"p99 {ms(quantile(one_by_one, 0.99))}"
-    )
+    note_cuts(each, "one at a time", [cut(gate, f"/v1/grants/{line.grant}/revoke", {}, [line])[0] for line in half])
     await asyncio.sleep(1)  # asyncssh learns that they have ended
     rest = lines[count // 2 :] + [await opened(gate) for _ in half]
-    took = cut(gate, "/v1/revocations", {"scope": "resource", "key": "box"}, rest)
-    print(f"all {len(rest)} at once: first {ms(min(took))}, last {ms(max(took))}")
+    note_cuts(each, "all at once", cut(gate, "/v1/revocations", {"scope": "resource", "key": "box"}, rest))
 
 
 async def opened(gate: SshGateway) -> Line:
@@ -94,7 +94,7 @@ def cut(gate: SshGateway, path: str, body: dict[str, str], lines: Sequence[Line]
     return [each - posted.sent for each in ended]
 
 
-async def commands(gate: SshGateway, count: int) -> str:
+async def commands(gate: SshGateway, count: int) -> list[float]:
     took = []
     for _ in range(count):
         line, mark = await opened(gate), str(time.monotonic_ns())
@@ -108,7 +108,7 @@ async def commands(gate: SshGateway, count: int) -> str:
             ended = time.monotonic()
         os.close(gone)
         took.append(ended - posted.sent)
-    return f"median {ms(median(took))}, worst {ms(max(took))}"
+    return took
 
 
 class Posted:

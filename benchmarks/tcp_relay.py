@@ -6,7 +6,6 @@ worker, TLS to the client, plain to the target, counting; and, as ``taped``, kee
 whole process trees. The target is one process for all.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import os
@@ -17,11 +16,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.series import Series, options, spread
 from benchmarks.world import cpu_of, median, quantile
 from proxy.cli.demo.certificates import Authority
 from proxy.cli.demo.postgres import free_port
@@ -37,13 +36,9 @@ Connect = Callable[[], socket.socket]
 
 
 def main() -> None:
-    """Interleaved runs; medians and ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=5)
-    runs = options.parse_args().runs
-    costs: dict[tuple[str, str], list[float]] = defaultdict(list)
-    walls: dict[tuple[str, str], list[float]] = defaultdict(list)
-    waits: dict[str, list[float]] = defaultdict(list)
+    """CPU and speed each way, and how long small answers take."""
+    chosen = options(__doc__).parse_args()
+    series = Series(f"{BULK // 1_000_000} MB over TLS (direct: plain)", chosen.runs, once=chosen.once)
     with target() as port, haproxy(port) as (door, authority, process), tcp_gateway({"bulk": port}) as gate:
         ways: dict[str, tuple[Connect, Callable[[], list[int]]]] = {
             "direct": (lambda: socket.create_connection(("127.0.0.1", port)), list),
@@ -51,39 +46,32 @@ def main() -> None:
             "tidegate": (lambda: tunnel(gate, "alice"), gate.processes),
             "taped": (lambda: tunnel(gate, "eve"), gate.processes),
         }
-        for _ in range(runs):
+        for each in series.rounds():
             for subject in SUBJECTS:
                 connect, pids = ways[subject]
                 for way in (down, up):
                     with connect() as sock:
                         cost, wall, _ = cpu_of(pids, lambda: way(sock))  # noqa: B023
-                    costs[subject, way.__name__].append(cost)
-                    walls[subject, way.__name__].append(wall)
+                    each.note(f"{way.__name__} {subject}", cost=cost, wall=wall, speed=1 / wall)
                 with connect() as sock:
-                    waits[subject] += ping(sock)
-    report(runs, costs, walls, waits)
+                    waits = ping(sock)
+                each.note(f"ping {subject}", middle=median(waits) * 1e6, worst=quantile(waits, 0.99) * 1e6)
+    report(series)
+    series.finish()
 
 
-def report(
-    runs: int,
-    costs: dict[tuple[str, str], list[float]],
-    walls: dict[tuple[str, str], list[float]],
-    waits: dict[str, list[float]],
-) -> None:
-    print(f"{BULK // 1_000_000} MB over TLS (direct: plain); median of {runs} interleaved runs")
+def report(series: Series) -> None:
     for way in ("down", "up"):
         for subject in SUBJECTS:
-            cost, wall = median(costs[subject, way]), median(walls[subject, way])
+            name, theirs = f"{way} {subject}", f"{way} haproxy"
+            cost, wall = (spread(series.values(name, what)) for what in ("cost", "wall"))
+            speed, share = (spread(series.ratios(name, theirs, what)) for what in ("speed", "cost"))
             print(
-                f"{way:5} {subject:9} CPU {cost:5.2f} s   wall {wall:5.2f} s   {BULK / wall / 1e6:5.0f} MB/s   "
-                f"{median(walls['haproxy', way]) / wall:4.2f} of haproxy's speed   "
-                f"{cost / median(costs['haproxy', way]):4.2f} of its CPU"
+                f"{way:5} {subject:9} CPU {cost} s   wall {wall} s   {speed} of haproxy's speed, {share} of its CPU"
             )
     for subject in SUBJECTS:
-        print(
-            f"ping  {subject:9} p50 {median(waits[subject]) * 1e6:5.0f} us   p99 "
-            f"{quantile(waits[subject], 0.99) * 1e6:5.0f} us"
-        )
+        middle, worst = (spread(series.values(f"ping {subject}", what), "{:.0f}") for what in ("middle", "worst"))
+        print(f"ping  {subject:9} p50 {middle} us   p99 {worst} us")
 
 
 # -- what is measured --------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.gateway import Gateway, gateway
+from tests.peers.gateway import ROOT, Gateway, gateway
 from tests.peers.pgbouncer import Bouncer, pgbouncer
 from tests.peers.postgres import SUPERUSER, Cluster, cluster
 from tests.peers.psql import stock
@@ -28,19 +28,28 @@ class World:
     target: Cluster
     gateway: Gateway
     bouncer: Bouncer
+    beside: Gateway | None = None
+    """The same of another checkout, in front of the same target."""
+
+    @property
+    def gateways(self) -> dict[str, Gateway]:
+        """By the names that a table has for them."""
+        return {"tidegate": self.gateway} | ({"beside": self.beside} if self.beside else {})
 
 
 @contextmanager
-def world(*, limits: dict[str, str] | None = None, extra: str = "") -> Iterator[World]:
-    """Start everything; all gone at the end."""
-    with (
-        cluster("15", settings=SETTINGS) as target,
-        pgbouncer(target) as bouncer,
-        gateway(
-            target, settings={"pending_per_source": "256", **(limits or {})}, extra=extra, target_tls=False
-        ) as gate,
-    ):
-        yield World(target, gate, bouncer)
+def world(*, limits: dict[str, str] | None = None, extra: str = "", beside: Path | None = None) -> Iterator[World]:
+    """Start everything; all gone at the end. ``beside``: another checkout, whose gateway takes turns with ours."""
+    settings = {"pending_per_source": "256", **(limits or {})}
+    with ExitStack() as running:
+        target = running.enter_context(cluster("15", settings=SETTINGS))
+        bouncer = running.enter_context(pgbouncer(target))
+
+        def started(tree: Path) -> Gateway:
+            made = gateway(target, settings=settings, extra=extra, target_tls=False, tree=tree)
+            return running.enter_context(made)
+
+        yield World(target, started(ROOT), bouncer, started(beside.absolute()) if beside else None)
 
 
 # -- measuring ---------------------------------------------------------------------------------------------
@@ -56,6 +65,12 @@ def cpu(pids: Sequence[int]) -> float:
             continue
         total += int(fields[11]) + int(fields[12])
     return total / TICK
+
+
+def nanoseconds(pid: int) -> int:
+    """CPU that the living threads of a process have used, as the scheduler counts it: of a process that does next
+    to nothing ``cpu`` would see a tick or none."""
+    return sum(int((each / "schedstat").read_text().split()[0]) for each in Path(f"/proc/{pid}/task").iterdir())
 
 
 def cpu_of(pids: Callable[[], Sequence[int]], work: Callable[[], object]) -> tuple[float, float, object]:

@@ -100,9 +100,10 @@ class Store(Section):
         le=300,
     )
     poll_interval: Duration = setting(
-        "How often the feed of an SQLite store is looked at where nothing rings; PostgreSQL notifies.",
+        "How often the feed of an SQLite store is looked at where nothing rings. All processes of a gateway ring; "
+        "PostgreSQL notifies.",
         "restart",
-        "50ms",
+        "1s",
         ge=0.01,
         le=5,
     )

@@ -30,7 +30,8 @@ what happened and `hint` what to do next. Unknown and forbidden get the same 404
 goes into `before` of the call for the next page.
 """
 
-FLUSH_EVERY = 1.0
+FLUSH_EVERY = 5.0
+"""Seconds: what is written then waited for a window of ten."""
 
 
 def create_api(services: Services) -> FastAPI:
@@ -68,7 +69,7 @@ def create_api(services: Services) -> FastAPI:
 def _lifespan(
     *flushes: Callable[[float], Awaitable[None]], clock: Callable[[], float]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """While the API runs, counts whose window has closed are written every second; all of them when it stops."""
+    """While the API runs, counts whose window has closed are written every few seconds; all when it stops."""
 
     async def flush(now: float) -> None:
         for each in flushes:

@@ -23,6 +23,7 @@ from proxy.app import collector
 from proxy.app.changes import Changes, reload_at
 from proxy.app.foundation import VERSION, Configured, Foundation, founded, load_certificate, machine_name
 from proxy.app.patience import patient
+from proxy.app.resting import RestingServer
 from proxy.app.retention import Retention
 from proxy.audit.signing import Signing
 from proxy.core.errors import TidegateError
@@ -41,11 +42,12 @@ async def run_api(configured: Configured) -> None:
     """Serve until SIGTERM."""
     async with founded(configured, "api") as foundation:
         changes = Changes(foundation)
+        await changes.warned()  # before anything runs beside: what follows must not see a server half made
         services = services_of(foundation, changes)
         api = create_api(services)
         config = configured.config
         tls = config.api.tls
-        server = uvicorn.Server(
+        server = RestingServer(
             uvicorn.Config(
                 api,
                 host=config.api.listen.host,
@@ -74,7 +76,6 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(reload_at(hangup, services.reload), name="reload at SIGHUP"),
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
             ]
-            await changes.warned()
             collector.settle()
             await server.serve()
             for task in beside:
@@ -83,10 +84,12 @@ async def run_api(configured: Configured) -> None:
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
     """Connections from now on are shown the certificate that is in the file now."""
-    if server.config.ssl is None or config.api.tls is None:
+    # there is none before the server has read its own, with that file
+    context = getattr(server.config, "ssl", None)
+    if context is None or config.api.tls is None:
         return
     try:
-        load_certificate(server.config.ssl, config, config.api.tls)
+        load_certificate(context, config, config.api.tls)
     except OSError as error:
         structlog.get_logger().error("certificate not reloaded", listener="api", problem=str(error))
 

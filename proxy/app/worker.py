@@ -198,7 +198,7 @@ class Worker:
         await self._bury_the_dead()
         await self._presence.arrive(VERSION)
         self._watch.listeners.append(self._informed)
-        self._kernel.every_second += [self._presence.beat, self._drain, self._look_for_lost, self._measure]
+        self._kernel.every_second += [self._presence.keep, self._drain, self._look_for_lost, self._measure]
         share = configured.config.gateway.workers > 1
         secret = cluster_secret(foundation.key_folder)
         protocols = served(

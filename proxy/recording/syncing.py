@@ -64,6 +64,7 @@ class Syncer:
         self._waiting: list[Released] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._work = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
 
@@ -74,12 +75,14 @@ class Syncer:
         """Returns when everything is on disk."""
         self._stopping = True
         self._wake.set()
+        self._work.set()
         self._thread.join()
 
     def watch(self, journal: Journal) -> None:
         """From now on keep this journal's windows on disk."""
         key = id(journal)
         self._journals[key] = weakref.ref(journal, lambda _: self._journals.pop(key, None))
+        self._work.set()
 
     def forget(self, journal: Journal) -> None:
         self._journals.pop(id(journal), None)
@@ -89,20 +92,29 @@ class Syncer:
         with self._lock:
             self._waiting.append(released)
         self._wake.set()
+        self._work.set()
 
     def sealed(self, sealed: Sealed) -> None:
         """Sync the container, then give the window back."""
         with self._lock:
             self._sealed.append(sealed)
+        self._work.set()
         if sealed.released is not None:
             self._wake.set()
 
     def _run(self) -> None:
         while not self._stopping:
+            self._work.wait()  # where no session lives, nobody writes: no round, and no waking up for it
             self._wake.wait(INTERVAL)
             self._wake.clear()
             self._round()
+            self._work.clear()  # before the look: what comes in between says so itself
+            if self._busy():
+                self._work.set()
         self._round()
+
+    def _busy(self) -> bool:
+        return bool(self._journals or self._waiting or self._sealed or self._spares.unready)
 
     def _round(self) -> None:
         """One group: what came while the last one was being synced."""

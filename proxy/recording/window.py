@@ -120,6 +120,11 @@ class Spares:
         window.clear(used)
         self._cleared.append(window)
 
+    @property
+    def unready(self) -> bool:
+        """Whether some that were given back are still to be made ready."""
+        return bool(self._cleared)
+
     def cleared(self) -> list[Window]:
         """Those given back since the last call. Until that they are empty is on disk, a power cut could have the
         frames of one session come back under the name of the next."""

@@ -273,14 +273,16 @@ class Kernel:
 
     async def _tick(self) -> None:
         while True:
+            due = self._services.loop.time() + 1.0
             await asyncio.sleep(1.0)
-            self._look_after_all()
+            self._look_after_all(due)
 
-    def _look_after_all(self) -> None:
+    def _look_after_all(self, due: float) -> None:
         """No part of ``_tick``, whose frame stays and would keep the last session that it had seen."""
         services = self._services
         services.watch.expire()
         monotonic = services.loop.time()
+        services.metrics.observe("tidegate_turn_seconds", max(services.rests.longest(), monotonic - due))
         for session in list(self._sessions):
             try:
                 session.tick(monotonic)

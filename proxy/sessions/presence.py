@@ -1,6 +1,6 @@
 """This node in the store: that it is there, how far it has read the feed, and whether its clock can be trusted.
 
-Used by the worker, which calls ``beat`` every second; knows no socket and no configuration.
+Used by the worker, which calls ``keep`` every second; knows no socket and no configuration.
 
 A name is one process's. Two machines under one would each take the other's sessions for those of its own life
 before, and end them in the store: so whoever comes looks whether the name is taken, and who finds that somebody
@@ -22,8 +22,10 @@ from proxy.sessions.watch import Watch
 SKEW = 5.0
 """Seconds this machine's clock may differ from the store's before the node admits nobody."""
 LOOKS = 10
-LISTENED = 3.0
-"""Seconds in which a process of the same name, which beats every second, is heard."""
+BEATS = 2.0
+"""Seconds from one sign of life to the next: each is a commit, which is most of what an idle worker costs."""
+LISTENED = 5.0
+"""Seconds in which a process of the same name, which beats every two, is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Presence:
         self._drains = 0.0
         self._drains_in: float | None = None
         self._twin_until = float("-inf")
+        self._next = float("-inf")
+        self._told = -1
 
     @property
     def alone(self) -> bool:
@@ -103,6 +107,14 @@ class Presence:
             return self._beat(writer)
 
         self._judge(await self._store.commit(unit))
+
+    async def keep(self) -> None:
+        """A sign of life where one is due, or where the feed was read further, for which others wait: call it every
+        second. One that failed is tried again the next time."""
+        now, position = self._clock.monotonic(), self._watch.position
+        if now >= self._next or position != self._told:
+            await self.beat()
+            self._next, self._told = now + BEATS - 0.5, position  # seconds are not counted that well
 
     async def beat(self) -> None:
         """A sign of life. Who was taken for lost meanwhile has sessions that are ended in the eyes of all others:

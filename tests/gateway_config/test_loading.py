@@ -37,7 +37,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
     assert config.tokens.life == 600
     assert config.tokens.leeway <= 10
     assert config.store.lease == 10
-    assert config.store.poll_interval == 0.05
+    assert config.store.poll_interval == 1
     assert config.recordings.max_value == 4096
     assert str(config.api.listen) == "127.0.0.1:8443"
     assert config.store_url == f"sqlite:///{tmp_path}/state/tidegate.db"

@@ -28,6 +28,7 @@ from proxy.cli.demo.certificates import Authority
 from proxy.cli.demo.postgres import free_port
 from tests.peers.postgres import SUPERUSER, Cluster
 
+ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse"
 WATCHED = '\nrecord_rows = 3\nrecord_bytes = "1KiB"'
 """Of what eve sees the first rows are kept."""
@@ -66,7 +67,7 @@ class Gateway:
     target_tls: bool = True
     target_port: int = 0
     head: str = ""
-    tree: Path = Path(__file__).parents[2]
+    tree: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
     _logins: dict[str, str] = field(default_factory=dict)
     _grants: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -263,15 +264,16 @@ def gateway(
     target_port: int = 0,
     head: str = "",
     state: Path | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[Gateway]:
     """A gateway in front of ``cluster``; ``extra`` is more TOML, ``settings`` lines for ``[limits]``, ``head``
     lines for ``[gateway]``; ``target_tls``: whether the target is reached over TLS (None: where it can);
     ``target_port``: where, if not at the cluster's own port (a line in between); ``state``: what it finds in its
-    state folder."""
+    state folder; ``tree``: whose code it runs."""
     folder = Path(tempfile.mkdtemp(prefix="tidegate-"))
     ports = free_ports(3)
     tls = cluster.tls if target_tls is None else target_tls
-    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head)
+    made = Gateway(folder, cluster, *ports, tls, target_port or cluster.port, head, tree)
     try:
         furnish(made, extra, settings or {})
         if state is not None:

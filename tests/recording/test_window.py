@@ -1,11 +1,13 @@
 """Windows are used again: empty, under another name, and not before that is on disk."""
 
 import errno
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from proxy.recording import reader
+from proxy.recording import reader, syncing
 from proxy.recording.recorder import FileRecordings
 from proxy.recording.syncing import Disk, Syncer
 from proxy.recording.window import KEPT, KEPT_USED, Spares, Window
@@ -123,3 +125,54 @@ async def test_sessions_one_after_the_other_share_no_word(
         home.syncer._round()
     assert windows(tmp_path) == []
     assert [records(tmp_path, key) for key in keys] == [[statement(number)] for number in range(40)]
+
+
+class Lines:
+    """A journal with frames that are not on disk: see ``syncing.Journal``."""
+
+    def __init__(self, window: Path) -> None:
+        self.number, self.synced, self._window = 3, 0, window
+        self.told = threading.Event()
+
+    def unsynced(self) -> tuple[Path, ...]:
+        return (self._window,)
+
+    def on_disk(self, number: int, windows: tuple[Path, ...]) -> None:
+        self.synced = number
+        self.told.set()
+
+    def fail(self, error: Exception) -> None:
+        raise AssertionError(error)
+
+
+def test_the_syncer_rests_where_nobody_writes_and_wakes_by_itself_where_somebody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "INTERVAL", 0.001)
+    spares = Spares(tmp_path, SIZE)
+    syncer = Syncer(tmp_path, spares)
+    syncer.start()
+    try:
+        for number in range(3):
+            lines = Lines(used(tmp_path, f"s{number}.j000001").path)
+            syncer.watch(lines)
+            assert lines.told.wait(20), "nobody woke it but that somebody may write"
+            lines.told.clear()
+            lines.number += 1
+            assert lines.told.wait(20), "as long as the session lives it looks again"
+            syncer.forget(lines)
+            until_rests(syncer)
+        window = used(tmp_path, "s4.j000001")
+        syncer.sealed(syncing.Sealed(tmp_path / "s0.j000001", window, 16, None))
+        until_rests(syncer)
+        assert spares.take("s5.j000001", 10) is window, "what the last session left was synced and given back"
+    finally:
+        syncer.stop()
+        spares.discard()
+
+
+def until_rests(syncer: Syncer) -> None:
+    deadline = time.monotonic() + 20
+    while syncer._work.is_set():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -241,6 +241,38 @@ def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.sessions.presence.LISTENED", 0.1)
 
 
+async def test_a_sign_of_life_is_given_every_two_seconds_and_again_where_it_failed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = presence(cluster)
+    await here.arrive("1")
+    beats: list[float] = []
+    fails = [False]
+
+    async def beat() -> None:
+        beats.append(cluster.clock.monotonic())
+        if fails[0]:
+            raise Unavailable("the store is away")
+
+    monkeypatch.setattr(here, "beat", beat)
+    for _ in range(6):
+        await here.keep()
+        cluster.clock.advance(1)
+    assert len(beats) == 3
+    here._watch.position += 1
+    cluster.clock.advance(-1)
+    await here.keep()
+    assert len(beats) == 4, "others wait to hear how far the feed was read"
+    beats.clear()
+    cluster.clock.advance(5)
+    fails[0] = True
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await here.keep()
+        cluster.clock.advance(1)
+    assert len(beats) == 3
+
+
 async def test_a_name_that_somebody_beats_under_is_not_taken(cluster: Cluster, in_no_time: None) -> None:
     there, _ = presence(cluster)
     await there.arrive("0")

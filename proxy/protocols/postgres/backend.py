@@ -36,8 +36,10 @@ _CALL_RESULT = 86
 _BULK = (_ROW, _COPY_DATA)
 _FATAL = frozenset({b"FATAL", b"PANIC"})
 """Severities that end a session: in V, which is never translated, or in S where there is no other (before 9.6)."""
-_ERROR_KEPT = 64 * 1024
+_ERROR_KEPT = 8 * 1024
 _DESCRIPTION_KEPT = 256 * 1024
+VALUE_MOST = 1024
+"""Of a setting's value; a longer one is not kept."""
 TOGETHER = 24
 """So many messages are passed on at once, behind what is recorded of them."""
 BYTES_A_STEP = 512
@@ -183,6 +185,7 @@ class Backend:
                         sent = self._look(kind, data, position, stop, sent, steps)
                         effort += min(length, _LOOKED_AT[kind]) // BYTES_A_STEP
                         yield from self._settled(steps)
+                        effort += self._pending.texts.effort()
                     if stop > end:
                         self._kind = kind
                     self._held = self._held and stop > end
@@ -333,7 +336,7 @@ class Backend:
     def _parameter(self, body: bytes, steps: list[Step]) -> None:
         name, value = messages.parameter(body)
         self._pending.texts.encoding.parameter(name, value)
-        shown = redact_option(name, value)
+        shown = redact_option(name, value) if len(value) <= VALUE_MOST else f"({len(value)} characters)"
         steps.append(Observe(Note("parameter", (("name", name), ("value", shown)))))
 
     def _typed(self, body: bytes, steps: list[Step]) -> None:

@@ -10,6 +10,7 @@ sent. A statement is recorded where it runs: at the Query, or at each Execute, w
 import struct
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 
 from proxy.core.access import Decision
 from proxy.core.access import Outcome as Verdict
@@ -40,6 +41,10 @@ TOGETHER = 24
 """So many messages are passed on at once, behind their records."""
 BYTES_A_STEP = 512
 """Bytes of a message that take as long to read as a short one."""
+LARGE = 256 * 1024
+"""Bytes of a message from which on each time it is copied is a turn's work."""
+VALUES_A_STEP = 32
+"""The same, of bind values: each may have to be searched for secrets."""
 _RUN_MESSAGES, _RUN_MOST = 1024, 256 * 1024
 """Copy data looked at in one turn: messages, and bytes."""
 
@@ -97,6 +102,8 @@ class Frontend:
                 return
             chunk = bytes(self._rest)
             self._rest.clear()
+            if len(chunk) > LARGE:
+                yield TURN
         yield from self._take(chunk, None)
 
     def _take(self, data: bytes, verdict: Decision | None) -> Iterator[Step]:
@@ -118,6 +125,8 @@ class Frontend:
             return
         yield from self._passed()
         if self._at < len(data):
+            if len(data) > LARGE:
+                yield TURN
             self._rest += data[self._at :]
         if self._work is not None:
             yield self._work
@@ -199,7 +208,7 @@ class Frontend:
         begin = self._at + HEADER
         taken = self._data[begin:stop]
         self.left = stop - begin - len(taken)
-        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.types)
+        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.known)
         yield from self._read(taken)
         self._at = begin + len(taken)
 
@@ -240,13 +249,21 @@ class Frontend:
         """Record, or refuse, what a whole message asks for; False where it has to wait, or was the last."""
         steps: list[Step] = []
         stop = self._at + HEADER + len(body)
+        large = len(body) > LARGE
+        if large:
+            yield TURN
         try:
             if verdict is None and (self._long(kind, body) or (self._asks and self._question(kind, body))):
                 return False
             known = kind == _CALL and self._calls.allowed(body)
             why = self._refusing.why(kind, verdict, self._asked, known)
             if why is None and kind == _QUERY:
-                yield from self.simple.query(_query_text(body))
+                text = _query_text(body)
+                if large:
+                    yield TURN
+                yield from self.simple.query(text)
+                if large:
+                    yield TURN
             elif why is None and kind == _CALL:
                 yield from self._calls.call(body)
             elif why is None:
@@ -262,7 +279,8 @@ class Frontend:
         yield from steps
         if len(body) > self._pending.texts.brief:
             self._pending.texts.forget()
-        yield Pause(1 + len(body) // BYTES_A_STEP)
+        size = VALUES_A_STEP if kind == _BIND else BYTES_A_STEP
+        yield Pause(1 + len(body) // size + self._pending.texts.effort())
         if kind == _TERMINATE:
             yield from self._passed()
             yield self._close(EndReason.CLIENT_CLOSED, "")
@@ -327,7 +345,7 @@ class Frontend:
         self._questions = []
         data = bytes(self._rest)
         self._rest.clear()
-        return self._take(data, decision)
+        return chain((TURN,) if len(data) > LARGE else (), self._take(data, decision))
 
     # -- ends ----------------------------------------------------------------------------------------------------
 

@@ -265,7 +265,7 @@ class Pending:
         """ErrorResponse that is not the answer to something refused."""
         self.copying.over()
         state = fields.get(b"C", b"")[:5]
-        message = self.texts.error(state, fields.get(b"M", b"")[:4096])
+        message = self.texts.error(state, fields.get(b"M", b""))
         kind, what = self.queue[0] if self.queue else SYNC_ENTRY
         if kind == SYNC or (kind == QUERY and what.current is None):
             self.ending.error(state, message, steps)
