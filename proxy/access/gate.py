@@ -174,7 +174,7 @@ class Gate:
 
     async def refuse(self, why: Refusal, wish: Wish) -> Denied:
         """The error for a refusal that was found before a token could be looked at (``NO_TLS``), recorded as the
-        gate's own are. ``why`` must be one that needs no details: ``NO_TLS`` or ``BAD_TOKEN``."""
+        gate's own are. ``why`` must be one that needs no details: ``NO_TLS``, ``PLAINTEXT`` or ``BAD_TOKEN``."""
         return await self._recorded(refused(why), wish, None, None)
 
     async def _recorded(self, error: Denied, wish: Wish, claims: Claims | None, grant: Grant | None) -> Denied:

@@ -283,14 +283,18 @@ async def test_each_refusal_says_why_and_is_in_the_trail(situation: Situation, w
     assert last.actor in {"anonymous", "alice", "eve"}
 
 
-async def test_no_tls_is_refused_before_a_token_is_looked_at() -> None:
+BEFORE = {Refusal.NO_TLS, Refusal.PLAINTEXT}
+
+
+@pytest.mark.parametrize("why", sorted(BEFORE))
+async def test_some_are_refused_before_a_token_is_looked_at(why: Refusal) -> None:
     a = world()
-    error = await a.gate.refuse(Refusal.NO_TLS, wish())
-    assert (error.code, a.kinds()) == (Refusal.NO_TLS, ["admission_refused"])
+    error = await a.gate.refuse(why, wish())
+    assert (error.code, a.kinds()) == (why, ["admission_refused"])
 
 
 def test_no_refusal_is_without_a_test() -> None:
-    assert {why for _, why in TABLE} | {Refusal.NO_TLS} == set(Refusal)
+    assert {why for _, why in TABLE} | BEFORE == set(Refusal)
 
 
 async def test_unknown_forbidden_and_forged_get_one_answer() -> None:
