@@ -144,6 +144,7 @@ def grounds_of(
             Ground.TWIN: lambda: not presence.alone,
             Ground.STORE_OLDER: guard.holds,
             Ground.RECORDER: recordings.refuses,
+            Ground.MEMORY: kernel.memory_is_short,
             Ground.CLOSED: kernel.closed,
         }
     )

@@ -77,9 +77,13 @@ class Holdings:
         if self._turn is not None and self._turn.holder is holder:
             self._turn = None
 
+    def refuses(self) -> bool:
+        """Whether nobody new is to be let in: it has been too much for a while."""
+        return self._since is not None and self._now() - self._since >= REFUSING
+
     def check(self) -> None:
         """``Unavailable`` (too_busy) where nobody new is to be let in."""
-        if self._since is not None and self._now() - self._since >= REFUSING:
+        if self.refuses():
             raise Unavailable(
                 "the gateway has no memory left for another session", hint="try again in a moment", code="too_busy"
             )

@@ -69,6 +69,10 @@ class Kernel:
         self.every_second: list[Callable[[], Awaitable[None]]] = [self._tell]
         self.background: list[Callable[[], Awaitable[object]]] = []
 
+    def memory_is_short(self) -> bool:
+        """Whether nobody new is let in because of what waits in memory."""
+        return self._services.holdings.refuses()
+
     def closed(self) -> bool:
         """Whether no connection is taken any more, or yet."""
         return not self._doors or self._stopping.is_set()
