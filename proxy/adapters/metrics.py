@@ -19,6 +19,7 @@ tidegate_recordings_free_bytes  gauge      (none)                   free on the 
 tidegate_feed_lag_seconds       gauge      (none)                   age of the last good look at the feed (largest)
 tidegate_logins_total           counter    result                   log-ins to the API: allowed, refused, throttled
 tidegate_requests_total         counter    outcome                  requests for access, by their first decision
+tidegate_heads_kept_total       counter    place, result            signed heads for other places: kept, failed
 ==============================  =========  =======================  ==========================================
 """
 
@@ -58,6 +59,7 @@ FIGURES: Mapping[str, Figure] = {
     "tidegate_feed_lag_seconds": Figure("livemax", (), "Age of the last good look at the feed"),
     "tidegate_logins_total": Figure("counter", ("result",), "Log-ins to the API: allowed, refused, throttled"),
     "tidegate_requests_total": Figure("counter", ("outcome",), "Requests for access, by their first decision"),
+    "tidegate_heads_kept_total": Figure("counter", ("place", "result"), "Signed heads handed to other places"),
 }
 
 

@@ -67,6 +67,10 @@ class Kernel:
         self.every_second: list[Callable[[], Awaitable[None]]] = [self._tell]
         self.background: list[Callable[[], Awaitable[object]]] = []
 
+    def closed(self) -> bool:
+        """Whether no connection is taken any more, or yet."""
+        return not self._doors or self._stopping.is_set()
+
     def known(self) -> frozenset[str]:
         """The ids of the sessions that are here, or whose end the store has not taken yet."""
         return frozenset((*self._ledger.untold(), *(each.id for each in self._sessions)))

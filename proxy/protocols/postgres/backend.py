@@ -8,7 +8,7 @@ after which a server says nothing: the conversation is over then. Types that are
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.core.errors import PeerError
 from proxy.core.records import Note
@@ -128,7 +128,7 @@ class Backend:
                 if not self._held:  # the client has had its beginning: no place for others' words before its end
                     yield Forward(chunk if position == len(chunk) else chunk[:position])
                 self._held = self._held and self.left > 0
-                yield from self._settled(steps)
+                yield from self._told(steps)
             else:
                 position = 0
                 chunk, self._head = (self._head + chunk, b"") if self._head else (chunk, b"")
@@ -151,8 +151,19 @@ class Backend:
             steps.clear()
             if more:
                 yield TURN
-        if pending.quick:  # others had their turn
-            pending.expand()
+
+    def _told(self, steps: list[Step]) -> Iterable[Step]:
+        """What an answer came to; ``steps`` is empty then."""
+        if self._pending.behind:
+            return self._settled(steps)
+        told = tuple(steps)
+        steps.clear()
+        return told
+
+    def _effort(self, kind: int, length: int) -> int:
+        """How many steps' work it was to look at a message."""
+        effort = 1 + min(length, _LOOKED_AT[kind]) // BYTES_A_STEP if length > BYTES_A_STEP else 1
+        return effort + self._pending.texts.effort() if kind == _ERROR else effort
 
     def _go_on(self, chunk: bytes, steps: list[Step]) -> int:
         """Within a body: where the next message begins."""
@@ -172,8 +183,11 @@ class Backend:
         together, behind what is recorded of them."""
         end, sent, work = len(data), position, 0
         steps: list[Step] = []
+        pending = self._pending
         try:
             while position + HEADER <= end and not self._last:
+                if pending.quick:  # others had their turn
+                    pending.expand()
                 kind, length = _HEADER.unpack_from(data, position)
                 if kind in _BULK:
                     position, effort = self._run(data, position, end, kind)
@@ -183,9 +197,8 @@ class Backend:
                     stop, effort = position + 1 + length, 1
                     if kind in _LOOKED_AT:
                         sent = self._look(kind, data, position, stop, sent, steps)
-                        effort += min(length, _LOOKED_AT[kind]) // BYTES_A_STEP
-                        yield from self._settled(steps)
-                        effort += self._pending.texts.effort()
+                        effort = self._effort(kind, length)
+                        yield from self._told(steps)
                     if stop > end:
                         self._kind = kind
                     self._held = self._held and stop > end
@@ -194,7 +207,7 @@ class Backend:
                 if work >= TOGETHER and position < end:
                     forward(data, sent, position, steps)
                     sent = max(sent, position)
-                    yield from self._settled(steps)
+                    yield from self._told(steps)
                     yield Pause(work)
                     work = 0
         except PeerError:
