@@ -41,6 +41,7 @@ async def run_api(configured: Configured) -> None:
     """Serve until SIGTERM."""
     async with founded(configured, "api") as foundation:
         changes = Changes(foundation)
+        await changes.warned()  # before anything runs beside: what follows must not see a server half made
         keeper = keeper_of(foundation)
         services = services_of(foundation, changes, keeper)
         api = create_api(services)
@@ -80,7 +81,6 @@ async def run_api(configured: Configured) -> None:
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
                 tasks.create_task(places.run(), name="keep heads elsewhere"),
             ]
-            await changes.warned()
             collector.settle()
             await server.serve()
             for task in beside:
@@ -89,9 +89,8 @@ async def run_api(configured: Configured) -> None:
 
 def renew_certificate(server: uvicorn.Server, config: Config) -> None:
     """Connections from now on are shown the certificate that is in the file now."""
-    context = getattr(
-        server.config, "ssl", None
-    )  # there is none before the server has read its own, with that file
+    # there is none before the server has read its own, with that file
+    context = getattr(server.config, "ssl", None)
     if context is None or config.api.tls is None:
         return
     try:

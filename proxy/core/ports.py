@@ -114,7 +114,8 @@ class Viewer:
 
 
 class Reader(Protocol):
-    """Reading within one snapshot. Lists are newest first unless said otherwise; a filter left None matches all."""
+    """Reading within one snapshot. Lists are newest first unless said otherwise; a filter left None matches all.
+    Persons are ids here, in filters too: a name that somebody typed becomes one in ``Catalog.id_of``."""
 
     def now(self) -> float: ...
     def request(self, id: str) -> Request | None: ...
