@@ -254,6 +254,14 @@ class Limits(Section):
     max_bind: Size = setting(
         "The longest message with bind values that is taken.", "new_sessions", "256MiB", ge=65536, le=1 << 30
     )
+    max_waiting: Size = setting(
+        "What may wait in the memory of one worker for all its sessions: messages that are not whole, bytes that "
+        "a peer has not taken, what is kept under names. Beyond it those that hold most are not read, then nobody "
+        "new is let in, and at last whoever holds most is ended.",
+        "live",
+        "256MiB",
+        ge=1 << 20,
+    )
     cancel_guesses_per_minute: Count = setting(
         "Cancel requests with a wrong key, per source address, before its cancel requests are ignored.",
         "restart",
@@ -265,6 +273,8 @@ class Limits(Section):
     def _fit_together(self) -> "Limits":
         if self.pending_per_source > self.pending:
             raise ValueError("has `pending_per_source` over `pending`")
+        if self.max_waiting < 2 * self.max_message:
+            raise ValueError("has `max_waiting` under twice `max_message`")
         return self
 
 

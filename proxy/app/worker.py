@@ -98,6 +98,7 @@ def settings_of(config: Config) -> Settings:
         shutdown_grace=limits.shutdown_grace,
         durable=config.recordings.durability == "disk",
         sessions_per_grant=limits.sessions_per_grant,
+        max_waiting=limits.max_waiting,
     )
 
 
@@ -143,6 +144,7 @@ def grounds_of(
             Ground.TWIN: lambda: not presence.alone,
             Ground.STORE_OLDER: guard.holds,
             Ground.RECORDER: recordings.refuses,
+            Ground.MEMORY: kernel.memory_is_short,
             Ground.CLOSED: kernel.closed,
         }
     )

@@ -15,12 +15,13 @@ class Ground(StrEnum):
     TWIN = "twin"
     STORE_OLDER = "store_older"
     RECORDER = "recorder_failed"
+    MEMORY = "too_busy"
     CLOSED = "closed"
 
 
 GATE = (Ground.NOT_FRESH, Ground.CLOCK_DIFFERS, Ground.TWIN, Ground.STORE_OLDER)
-"""Those on which the gate refuses. On RECORDER the recorder does, with its own words; where the node is CLOSED
-nobody gets as far."""
+"""Those on which the gate refuses. On RECORDER the recorder does, and on MEMORY the session, with their own
+words; where the node is CLOSED nobody gets as far."""
 
 WORDS: Mapping[Ground, str] = {
     Ground.NOT_FRESH: "it cannot read the feed, so it does not hear of revocations",
@@ -28,6 +29,7 @@ WORDS: Mapping[Ground, str] = {
     Ground.TWIN: "another gateway runs under its name",
     Ground.STORE_OLDER: "the store is not the one that was signed last: see `tidegate audit verify`",
     Ground.RECORDER: "it cannot record: little space is left on its disk, or the disk refuses",
+    Ground.MEMORY: "what waits in its memory for the sessions it has is as much as may be",
     Ground.CLOSED: "it takes no connections: it has no listener, is drained, or stops",
 }
 """Who asks whether a gateway is ready is told these, without logging in."""

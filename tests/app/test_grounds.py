@@ -19,6 +19,7 @@ from proxy.core.errors import Unavailable
 from proxy.core.events import LoggedIn
 from proxy.core.grounds import GATE, NO_KEY, WORDS, Ground, told
 from proxy.recording.recorder import FileRecordings
+from proxy.sessions import holdings
 from proxy.sessions.grounds import Grounds
 from proxy.sessions.presence import SKEW, Presence
 from proxy.sessions.trail_guard import EVERY, TrailGuard
@@ -28,6 +29,7 @@ from tests.audit.trails import PUBLIC, sign
 from tests.fakes.clock import FakeClock
 from tests.fakes.heads import FakeHeadMemory
 from tests.fakes.store import MemoryFeed, MemoryStore
+from tests.sessions.test_holdings import Figure
 from tests.sessions.test_kernel import SETTINGS, World, a_world
 
 NODE = "tide-1-0"
@@ -128,6 +130,11 @@ async def disk_is_full(bench: Bench) -> None:
     bench.patching.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
 
 
+async def memory_is_short(bench: Bench) -> None:
+    bench.patching.setattr(holdings, "REFUSING", 0.0)
+    bench.world.services.holdings.survey([Figure(1 << 40, 1 << 40, held=1 << 40)])
+
+
 async def closed(bench: Bench) -> None:
     bench.world.kernel.drain(3600)
 
@@ -138,6 +145,7 @@ MAKERS: Mapping[Ground, Callable[[Bench], object]] = {
     Ground.TWIN: twin,
     Ground.STORE_OLDER: store_older,
     Ground.RECORDER: disk_is_full,
+    Ground.MEMORY: memory_is_short,
     Ground.CLOSED: closed,
 }
 
@@ -164,6 +172,10 @@ async def test_readiness_says_so_and_who_refuses_does(tmp_path: Path, ground: Gr
             with pytest.raises(Unavailable) as error:
                 bench.recordings.open("sess-1", {})
             assert error.value.code == "recorder_failed"
+        elif ground is Ground.MEMORY:
+            with pytest.raises(Unavailable) as error:
+                bench.world.services.holdings.check()
+            assert error.value.code == ground
         else:
             assert bench.world.kernel.closed()
 

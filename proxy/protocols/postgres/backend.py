@@ -108,6 +108,11 @@ class Backend:
         }
 
     @property
+    def held(self) -> int:
+        """Bytes of messages that are kept to be looked at."""
+        return len(self._head) + len(self._part or b"")
+
+    @property
     def boundary(self) -> int:
         """As ``Inspector.target_boundary``: what is held back, a header that is not whole included, has not begun
         for the client."""

@@ -87,6 +87,11 @@ class Frontend:
         self._asked = -1
         self._work: Think | None = None
 
+    @property
+    def held(self) -> int:
+        """Bytes of messages that have not been passed on."""
+        return len(self._rest) + len(self._data)
+
     # -- chunks --------------------------------------------------------------------------------------------------
 
     def feed(self, chunk: bytes) -> Iterable[Step]:
@@ -137,6 +142,7 @@ class Frontend:
             if len(data) > LARGE:
                 yield TURN
             self._rest += data[self._at :]
+        self._data = b""
         if self._work is not None:
             yield self._work
         elif self._questions:

@@ -82,6 +82,10 @@ class PostgresInspector:
             return b""
         return messages.notice_response("WARNING", WARNING, text, hint=hint)
 
+    def holds(self) -> int:
+        """See ``Inspector.holds``."""
+        return self._frontend.held + self._backend.held + self._pending.kept.size
+
     def close(self) -> None:
         """See ``Inspector.close``: the two sides, what they share and the fast lane all know each other."""
         express, *parts = self._express, self._frontend, self._backend, self._pending

@@ -126,7 +126,7 @@ class SshEngine:
             conversation = SshConversation(session, ledger, client, target, allowance)
             client.visitor.inside = conversation.openings
             client.visitor.answer(True)
-            await session.converse(conversation, stream, Processes(conversation))
+            await session.converse(conversation, stream, Processes(conversation), conversation)
         finally:
             if target is not None and not target.line.is_closed():
                 target.line.abort()
