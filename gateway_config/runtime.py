@@ -1,4 +1,4 @@
-"""The gateway's own sections: ``[gateway] [store] [recordings] [tokens] [limits] [api]``."""
+"""The gateway's own sections: ``[gateway] [store] [recordings] [trail] [tokens] [limits] [api]``."""
 
 import re
 from pathlib import Path
@@ -159,6 +159,53 @@ class Recordings(Section):
         None,
         ge=3600,
     )
+
+
+def heads_url(value: str) -> str:
+    """``https://HOST[:PORT]/PATH``, without a user or password in it."""
+    url = _split(value)
+    if url.scheme != "https" or not url.hostname or url.username is not None or url.password is not None:
+        raise ValueError('should be "https://HOST/PATH", without a password in it: write heads_token beside it')
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("should be printable ASCII, without spaces")
+    return value
+
+
+HeadsUrl = Annotated[str, AfterValidator(heads_url)]
+
+
+class Trail(Section):
+    """Where signed heads of the trail are kept besides. They show that the store was put back, or the trail's end
+    cut off, to whoever has them: `tidegate audit verify --against`."""
+
+    heads_folder: Path | None = setting(
+        "A folder, best on another machine's disk, in which a node that serves the API appends each signed head to "
+        "a file of its own. It must be there.",
+        "restart",
+        None,
+        per_node=True,
+    )
+    heads_url: HeadsUrl | None = setting(
+        "An `https` address that each signed head is POSTed to, as JSON.", "restart", None, per_node=True
+    )
+    heads_ca: Path | None = setting(
+        "The authority of that address's certificate, in PEM; the system's where left out.",
+        "restart",
+        None,
+        per_node=True,
+    )
+    heads_token: SecretReference | None = setting(
+        "Reference to what is sent there as a bearer token (`env:NAME`, `file:PATH`).",
+        "restart",
+        None,
+        per_node=True,
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Trail":
+        if self.heads_url is None and (self.heads_ca or self.heads_token):
+            raise ValueError("has `heads_ca` or `heads_token` without `heads_url`")
+        return self
 
 
 class Tokens(Section):

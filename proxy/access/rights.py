@@ -1,7 +1,8 @@
 """Who may read and do what besides their own: the one table, asked by every route of the API. Pure.
 
 A right is over everybody's things. What is one's own (one's requests, grants and sessions, live and after)
-everybody may see whole; who may decide a request sees it, and what came of it in numbers."""
+everybody may see whole; who may decide a request sees it, and what came of it in numbers.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -13,11 +13,13 @@ tidegate_admissions_total       counter    result                   admissions: 
 tidegate_statements_total       counter    outcome                  statements recorded, by how they ended
 tidegate_bytes_total            counter    direction                bytes passed on: ``in`` to targets, ``out``
 tidegate_cut_seconds            histogram  (none)                   order to cut until the client's socket closed
+tidegate_turn_seconds           histogram  (none)                   longest turn of a worker's loop, each second
 tidegate_recorder_lag_bytes     gauge      (none)                   recorded, not yet on disk (largest worker)
 tidegate_recordings_free_bytes  gauge      (none)                   free on the disk of the recordings
 tidegate_feed_lag_seconds       gauge      (none)                   age of the last good look at the feed (largest)
 tidegate_logins_total           counter    result                   log-ins to the API: allowed, refused, throttled
 tidegate_requests_total         counter    outcome                  requests for access, by their first decision
+tidegate_heads_kept_total       counter    place, result            signed heads for other places: kept, failed
 ==============================  =========  =======================  ==========================================
 """
 
@@ -30,7 +32,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-CUT_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Kind = Literal["counter", "livesum", "livemax", "histogram"]
 
@@ -51,11 +53,13 @@ FIGURES: Mapping[str, Figure] = {
     "tidegate_statements_total": Figure("counter", ("outcome",), "Statements recorded, by how they ended"),
     "tidegate_bytes_total": Figure("counter", ("direction",), "Bytes passed on: in to targets, out to clients"),
     "tidegate_cut_seconds": Figure("histogram", (), "From the order to cut to the client's socket closed"),
+    "tidegate_turn_seconds": Figure("histogram", (), "The longest turn of a worker's loop, each second"),
     "tidegate_recorder_lag_bytes": Figure("livemax", (), "Recorded bytes that are not yet on disk"),
     "tidegate_recordings_free_bytes": Figure("livemax", (), "Free bytes on the disk of the recordings"),
     "tidegate_feed_lag_seconds": Figure("livemax", (), "Age of the last good look at the feed"),
     "tidegate_logins_total": Figure("counter", ("result",), "Log-ins to the API: allowed, refused, throttled"),
     "tidegate_requests_total": Figure("counter", ("outcome",), "Requests for access, by their first decision"),
+    "tidegate_heads_kept_total": Figure("counter", ("place", "result"), "Signed heads handed to other places"),
 }
 
 
@@ -133,5 +137,5 @@ def _collector(name: str, figure: Figure, registry: CollectorRegistry) -> Counte
     if figure.kind == "counter":
         return Counter(name, figure.help, figure.labels, registry=registry)
     if figure.kind == "histogram":
-        return Histogram(name, figure.help, figure.labels, buckets=CUT_BUCKETS, registry=registry)
+        return Histogram(name, figure.help, figure.labels, buckets=BUCKETS, registry=registry)
     return Gauge(name, figure.help, figure.labels, multiprocess_mode=figure.kind, registry=registry)

@@ -2,7 +2,8 @@
 
 ``Known`` is anybody logged in; ``Admin``, ``ReadsTrail`` and ``ReadsFigures`` are refused (403) without that right
 of ``access.rights``. What a caller may see of one thing is ``access.people``'s to say, and there the answer is 404
-for unknown and forbidden alike."""
+for unknown and forbidden alike.
+"""
 
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address

@@ -28,6 +28,10 @@ class StoredWord(StrEnum):
         word._name_ = word._value_ = value
         return word
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[Self], tuple[str]]:
+        """By value: some versions of Python copy a member by its name, which a word of a later version has not."""
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         """Whether this version has the word."""
@@ -44,6 +48,10 @@ class StoredCode(IntEnum):
         word = int.__new__(cls, value)
         word._name_, word._value_ = f"UNKNOWN_{value}", value
         return word
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[Self], tuple[int]]:
+        """As a word's."""
+        return type(self), (self._value_,)
 
 
 def newer_keys() -> Any:

@@ -67,6 +67,10 @@ class Kernel:
         self.every_second: list[Callable[[], Awaitable[None]]] = [self._tell]
         self.background: list[Callable[[], Awaitable[object]]] = []
 
+    def closed(self) -> bool:
+        """Whether no connection is taken any more, or yet."""
+        return not self._doors or self._stopping.is_set()
+
     def known(self) -> frozenset[str]:
         """The ids of the sessions that are here, or whose end the store has not taken yet."""
         return frozenset((*self._ledger.untold(), *(each.id for each in self._sessions)))
@@ -273,14 +277,16 @@ class Kernel:
 
     async def _tick(self) -> None:
         while True:
+            due = self._services.loop.time() + 1.0
             await asyncio.sleep(1.0)
-            self._look_after_all()
+            self._look_after_all(due)
 
-    def _look_after_all(self) -> None:
+    def _look_after_all(self, due: float) -> None:
         """No part of ``_tick``, whose frame stays and would keep the last session that it had seen."""
         services = self._services
         services.watch.expire()
         monotonic = services.loop.time()
+        services.metrics.observe("tidegate_turn_seconds", max(services.rests.longest(), monotonic - due))
         for session in list(self._sessions):
             try:
                 session.tick(monotonic)

@@ -485,6 +485,7 @@ class Relay:
 
     def close(self) -> None:
         """See ``Conversation.close``."""
+        self._over = True
         if self._lingering is not None:
             self._lingering.cancel()
         self._asked = self._answered = self._record = self._ended = self.failed_with = nothing

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 
 class Rests:
-    """``put`` a slice; it is called in a turn of its own, when those before it had theirs. ``turns`` counts slices;
-    ``longest`` is how many seconds the longest piece of work took since it was last asked for."""
+    """``put`` a slice; it is called in a turn of its own, when those before it had theirs. ``turns`` counts
+    slices."""
 
     __slots__ = ("_due", "_longest", "_queue", "turns")
 

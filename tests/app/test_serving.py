@@ -5,9 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+import uvicorn
 
+from gateway_config.schema import Config
 from proxy.adapters.doorbell import bells
 from proxy.app import serving
+from proxy.app.api import renew_certificate
 
 
 def test_a_second_gateway_with_the_same_state_folder_does_not_start(
@@ -61,3 +64,10 @@ def test_bells_that_a_killed_gateway_left_are_taken_down(tmp_path: Path, monkeyp
     assert serving.serve(file) == 0
     assert not (run / "worker-7.bell").exists()
     assert (run / "notes.txt").exists()
+
+
+def test_a_reload_that_comes_before_the_api_has_read_its_certificate_is_no_accident() -> None:
+    """Another node's reload may be heard at any moment of a start."""
+    server = uvicorn.Server(uvicorn.Config("nothing:nothing"))
+    assert not server.config.loaded
+    renew_certificate(server, Config())

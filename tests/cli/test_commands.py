@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,6 +221,28 @@ def test_looking(tidegate: Shell, world: ApiWorld) -> None:
     assert "the trail is whole" in tidegate("carol", "audit", "verify").out
     assert tidegate("alice", "audit", "log").code == 3
     assert "readonly" in tidegate("alice", "resources").out
+
+
+def test_a_renamed_person_is_shown_by_the_name_of_now(tidegate: Shell, world: ApiWorld) -> None:
+    asyncio.run(world.lived())
+    tidegate("dave", "lock", "--user", "eve", "--reason", "left")
+    for old, new in (("alice", "alicia"), ("eve", "evelyn")):
+        changed = replace(world.catalog.identities[old], name=new)
+        world.catalog = replace(world.catalog, identities={**world.catalog.identities, old: changed})
+    for command in (("sessions",), ("sessions", "--user", "alicia"), ("grants",), ("requests",)):
+        shown = tidegate("carol", *command).out
+        assert "alicia" in shown, command
+        assert "alice" not in shown, command
+    log = tidegate("carol", "audit", "log", "--about", "identity:alicia")
+    assert "alice" not in log.out
+    assert "identity=alicia" in log.out
+    listed = tidegate("carol", "audit", "log", "--actor", "alicia", "--json").json
+    assert listed["names"] == {"alice": "alicia"}
+    assert {each["actor"] for each in listed["items"]} == {"alice"}
+    assert "evelyn (eve)" in tidegate("dave", "locks").out
+    assert tidegate("dave", "unlock", "--user", "eve").code == 0
+    me = [line.split() for line in tidegate("evelyn", "whoami").out.splitlines()]
+    assert me[:2] == [["name", "evelyn"], ["id", "eve"]]
 
 
 def test_who_is_behind_a_process_of_the_target(tidegate: Shell, world: ApiWorld) -> None:

@@ -1,5 +1,6 @@
 """Words of a later version are read as they are, equal nothing that is known, and are written back as read."""
 
+import copy
 import pickle
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -171,5 +172,9 @@ def test_this_version_knows_the_kinds_it_writes() -> None:
     assert {f"feed:{kind}" for kind in FeedKind} <= VOCABULARY
 
 
-def test_a_word_can_be_copied() -> None:
-    assert pickle.loads(pickle.dumps(EndReason.IDLE)) is EndReason.IDLE
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_word_can_be_copied(copied: Any) -> None:
+    assert copied(EndReason.IDLE) is EndReason.IDLE
+    assert copied(Via.COPY) is Via.COPY
+    for word in (EndReason("quota"), EndReason("IDLE"), Via(99)):
+        assert (copied(word), type(copied(word)), str(copied(word))) == (word, type(word), str(word))

@@ -91,6 +91,17 @@ def test_a_bind_of_many_values_is_not_copied_once_for_each(count: int = 4000) ->
     assert decode(body[0], bytes(body)[BODY.size :]) == record
 
 
+def test_values_that_were_packed_before_are_not_looked_at_again() -> None:
+    values = [(23, 1, b"1234", 4, "")] * 4000
+    packed = codec.Packed(values)
+    packed.packed = b"".join(map(codec.value_of, values))
+    for ref, name in ((1, b"s"), (0, b"s"), (1, b"n" * 300)):
+        record = StatementStarted(1, 1, 73, ref, b"", 0, "", name, b"", tuple(values))
+        assert encode(record._replace(parameters=packed), 0.0, 0) == encode(record, 0.0, 0)
+    packed.packed = b""
+    assert len(encode(record._replace(parameters=packed), 0.0, 0)) < 400
+
+
 def test_a_body_is_renumbered_and_nothing_else() -> None:
     note = Note("x", (("a", 1),))
     assert codec.renumbered(encode(note, 2.0, 3), 4) == encode(note, 2.0, 4)

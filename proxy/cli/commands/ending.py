@@ -91,7 +91,13 @@ def locks(context: typer.Context, json: Json = False) -> None:
     found = logged_in().get("/v1/locks")["items"]
     headings = {"scope": "WHAT", "key": "NAME", "by": "BY", "at": "SINCE", "reason": "REASON"}
     screen = screen_of(context)
-    screen.show({"items": found}, lambda: screen.table(found, headings, "nothing is locked"))
+    rows = [{**each, "key": _with_id(each)} for each in found]
+    screen.show({"items": found}, lambda: screen.table(rows, headings, "nothing is locked"))
+
+
+def _with_id(lock: Mapping[str, Any]) -> str:
+    """What is locked, with the id where that is another: either unlocks it."""
+    return str(lock["key"]) if lock["id"] == lock["key"] else f"{lock['key']} ({lock['id']})"
 
 
 def _lockable(user: str, resource: str) -> tuple[str, str]:

@@ -8,15 +8,16 @@ after which a server says nothing: the conversation is over then. Types that are
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.core.errors import PeerError
 from proxy.core.records import Note
 from proxy.core.states import EndReason
 from proxy.core.steps import TURN, Close, Forward, Observe, Pause, Reply, Step
-from proxy.protocols.postgres import messages
+from proxy.protocols.postgres import large_objects, messages
 from proxy.protocols.postgres.entries import BIND, CLOSE, PARSE, REFUSED, Statement
 from proxy.protocols.postgres.express import Express
+from proxy.protocols.postgres.large_objects import Result
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.redact import redact_option
 
@@ -31,11 +32,14 @@ _KEY_DATA = 75
 _ERROR = 69
 _ROW = 68
 _COPY_DATA = 100
+_CALL_RESULT = 86
 _BULK = (_ROW, _COPY_DATA)
 _FATAL = frozenset({b"FATAL", b"PANIC"})
 """Severities that end a session: in V, which is never translated, or in S where there is no other (before 9.6)."""
-_ERROR_KEPT = 64 * 1024
+_ERROR_KEPT = 8 * 1024
 _DESCRIPTION_KEPT = 256 * 1024
+VALUE_MOST = 1024
+"""Of a setting's value; a longer one is not kept."""
 TOGETHER = 24
 """So many messages are passed on at once, behind what is recorded of them."""
 BYTES_A_STEP = 512
@@ -63,6 +67,7 @@ _LOOKED_AT: Mapping[int, int] = {
     ord("T"): _DESCRIPTION_KEPT,
     ord("K"): 0,
     ord("R"): 0,
+    _CALL_RESULT: _ERROR_KEPT,
 }
 """Message type -> how many bytes of its body are looked at. Of all others only the header is."""
 
@@ -82,6 +87,7 @@ class Backend:
         self._last = b""
         self._part: bytearray | None = None
         self._most = 0
+        self._result: Result | None = None
         self._answers: Mapping[int, Callable[[bytes, list[Step]], None]] = {
             ord("1"): lambda _, __: pending.acknowledged(PARSE),
             ord("2"): lambda _, __: pending.acknowledged(BIND),
@@ -122,7 +128,7 @@ class Backend:
                 if not self._held:  # the client has had its beginning: no place for others' words before its end
                     yield Forward(chunk if position == len(chunk) else chunk[:position])
                 self._held = self._held and self.left > 0
-                yield from self._settled(steps)
+                yield from self._told(steps)
             else:
                 position = 0
                 chunk, self._head = (self._head + chunk, b"") if self._head else (chunk, b"")
@@ -145,8 +151,19 @@ class Backend:
             steps.clear()
             if more:
                 yield TURN
-        if pending.quick:  # others had their turn
-            pending.expand()
+
+    def _told(self, steps: list[Step]) -> Iterable[Step]:
+        """What an answer came to; ``steps`` is empty then."""
+        if self._pending.behind:
+            return self._settled(steps)
+        told = tuple(steps)
+        steps.clear()
+        return told
+
+    def _effort(self, kind: int, length: int) -> int:
+        """How many steps' work it was to look at a message."""
+        effort = 1 + min(length, _LOOKED_AT[kind]) // BYTES_A_STEP if length > BYTES_A_STEP else 1
+        return effort + self._pending.texts.effort() if kind == _ERROR else effort
 
     def _go_on(self, chunk: bytes, steps: list[Step]) -> int:
         """Within a body: where the next message begins."""
@@ -154,6 +171,8 @@ class Backend:
         self.left -= taken
         if self._part is not None and len(self._part) < self._most:
             self._part += chunk[: min(taken, self._most - len(self._part))]
+        if self._result is not None:
+            self._called(chunk[:taken], not self.left, steps)
         if not self.left and self._part is not None:
             body, self._part = bytes(self._part), None
             self._answered(self._kind, body, steps)
@@ -164,8 +183,11 @@ class Backend:
         together, behind what is recorded of them."""
         end, sent, work = len(data), position, 0
         steps: list[Step] = []
+        pending = self._pending
         try:
             while position + HEADER <= end and not self._last:
+                if pending.quick:  # others had their turn
+                    pending.expand()
                 kind, length = _HEADER.unpack_from(data, position)
                 if kind in _BULK:
                     position, effort = self._run(data, position, end, kind)
@@ -175,8 +197,8 @@ class Backend:
                     stop, effort = position + 1 + length, 1
                     if kind in _LOOKED_AT:
                         sent = self._look(kind, data, position, stop, sent, steps)
-                        effort += min(length, _LOOKED_AT[kind]) // BYTES_A_STEP
-                        yield from self._settled(steps)
+                        effort = self._effort(kind, length)
+                        yield from self._told(steps)
                     if stop > end:
                         self._kind = kind
                     self._held = self._held and stop > end
@@ -185,7 +207,7 @@ class Backend:
                 if work >= TOGETHER and position < end:
                     forward(data, sent, position, steps)
                     sent = max(sent, position)
-                    yield from self._settled(steps)
+                    yield from self._told(steps)
                     yield Pause(work)
                     work = 0
         except PeerError:
@@ -207,7 +229,10 @@ class Backend:
             forward(data, sent, position, steps)
             self._held = True
             sent = stop
-        if stop <= len(data):
+        if kind == _CALL_RESULT:
+            self._result = Result()
+            self._called(data[position + HEADER : stop], stop <= len(data), steps)
+        elif stop <= len(data):
             self._answered(kind, data[position + HEADER : stop], steps)
         else:
             self._most = _LOOKED_AT[kind]
@@ -301,6 +326,20 @@ class Backend:
         steps.append(Reply(pending.queue[0][1].answer))
         pending.refused(steps)
 
+    def _called(self, piece: bytes, last: bool, steps: list[Step]) -> None:
+        """Some of what comes of a function call; with the ``last`` of it the call is done."""
+        result = self._result
+        if result is None:
+            return
+        result.take(piece)
+        if not last:
+            return
+        self._result = None
+        statement = self._pending.current()
+        if statement is not None and statement.call is not None:
+            large_objects.answered(statement, result, steps)
+            self._pending.completed(b"", steps)
+
     def _copy_out(self) -> None:
         self._pending.copying.out = True
 
@@ -310,7 +349,7 @@ class Backend:
     def _parameter(self, body: bytes, steps: list[Step]) -> None:
         name, value = messages.parameter(body)
         self._pending.texts.encoding.parameter(name, value)
-        shown = redact_option(name, value)
+        shown = redact_option(name, value) if len(value) <= VALUE_MOST else f"({len(value)} characters)"
         steps.append(Observe(Note("parameter", (("name", name), ("value", shown)))))
 
     def _typed(self, body: bytes, steps: list[Step]) -> None:

@@ -7,33 +7,41 @@ SHA-256. Errors: ``PeerError`` (protocol).
 
 import hashlib
 import struct
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from itertools import repeat, zip_longest
 from typing import NamedTuple
 
 from proxy.core.errors import PeerError
 from proxy.core.records import Parameter
+from proxy.protocols.postgres.keeping import VALUE
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.redact import redact_value
+from proxy.recording.codec import Packed, value_of
 
 _COUNT = struct.Struct("!H")
 _LENGTH = struct.Struct("!i")
-VALUES_A_TURN = 128
-"""Values of a long Bind that are read at once."""
+VALUES_A_TURN, BYTES_A_VALUE = 128, 32
+"""Values of a long Bind that are read at once, and how many bytes of one take as long as a short one."""
+FEW = 512
+"""Of more values what is recorded is made as they are read."""
 PLAIN_MOST = 12
 """No token, and no URI or setting with a password worth the name, is shorter."""
+
+Known = tuple[tuple[int, ...], Collection[int]]
 
 Kind = tuple[int, int]
 """Of a value: its type oid, 0 where that is not known, and its format code."""
 
 
 class Bind(NamedTuple):
-    """A Bind as read. ``formats`` are the result format codes."""
+    """A Bind as read. ``formats`` are the result format codes; the values of the parameters ``masked`` are not kept
+    any more."""
 
     portal: bytes
     statement: bytes
     parameters: tuple[Parameter, ...]
     formats: tuple[int, ...]
+    masked: Collection[int] = ()
 
 
 def _broken(why: str) -> PeerError:
@@ -122,9 +130,8 @@ def _formats(data: bytes, position: int) -> tuple[tuple[int, ...], int]:
 def _check(formats: tuple[int, ...], count: int) -> None:
     if len(formats) > 1 and len(formats) != count:
         raise _broken(f"{len(formats)} formats for {count} parameters")
-    for form in formats:
-        if form not in (0, 1):
-            raise _broken(f"format {form}")
+    for form in {*formats} - {0, 1}:
+        raise _broken(f"format {form}")
 
 
 def kept_of(oid: int, value: bytes, form: int, budget: int, most: int) -> Parameter:
@@ -136,14 +143,20 @@ def kept_of(oid: int, value: bytes, form: int, budget: int, most: int) -> Parame
     return oid, form, redact_value(prefix, form), length, hashlib.sha256(value).hexdigest()
 
 
+def hidden(value: Parameter) -> Parameter:
+    """A value of which nothing is kept but that there was one."""
+    return value[0], 0, b"***", value[3], ""
+
+
 class BindReader:
     """Reads a long Bind as its bytes come by: ``feed``, and then ``more`` until that is False; until ``bind`` is
-    there. Holds a prefix of each value. ``types`` gives the parameter types of a statement by its name."""
+    there. Holds a prefix of each value. ``known`` gives, of a statement by its name, the types of its parameters
+    and the numbers of those whose values are not kept."""
 
-    def __init__(self, limits: Limits, length: int, types: Callable[[bytes], tuple[int, ...]]) -> None:
+    def __init__(self, limits: Limits, length: int, known: Callable[[bytes], Known]) -> None:
         self.bind: Bind | None = None
         self._limits = limits
-        self._types = types
+        self._known = known
         self._left = length
         self._buffer = bytearray()
         self._paused = False
@@ -196,19 +209,30 @@ class BindReader:
         formats = yield from self._codes()
         count = _COUNT.unpack((yield from self._need(2)))[0]
         _check(formats, count)
-        types = self._types(statement)
+        types, secrets = self._known(statement)
         values: list[Parameter] = []
-        budget = self._limits.max_values
+        packed: list[bytes] = []
+        budget, work = self._limits.max_values, 0
         for index in range(count):
             form = formats[index] if len(formats) > 1 else formats[0] if formats else 0
             value = yield from self._value(types[index] if index < len(types) else 0, form, budget)
             budget -= len(value[2] or b"")
-            values.append(value)
-            if not (index + 1) % VALUES_A_TURN:
-                self._paused = True
+            values.append(hidden(value) if index + 1 in secrets else value)
+            if count > FEW:
+                packed.append(value_of(values[-1]))
+            work += 1 + len(value[2] or b"") // BYTES_A_VALUE
+            if work >= VALUES_A_TURN:
+                work, self._paused = 0, True
                 yield
         results = yield from self._codes()
-        self.bind = Bind(portal, statement, tuple(values), results)
+        parameters = self._packed(values, packed, self._limits.max_values - budget) if packed else tuple(values)
+        self.bind = Bind(portal, statement, parameters, results, secrets)
+
+    def _packed(self, values: list[Parameter], packed: list[bytes], size: int) -> Packed:
+        parameters = Packed(values)
+        parameters.packed = b"".join(packed)
+        parameters.held = VALUE * len(values) + size + len(parameters.packed)
+        return parameters
 
     def _value(self, oid: int, form: int, budget: int) -> Generator[None, None, Parameter]:
         length = _LENGTH.unpack((yield from self._need(4)))[0]

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from proxy.core.errors import PeerError
 from proxy.core.records import Note, Parameter, StatementStarted, Via
 from proxy.core.steps import Observe, Step
-from proxy.protocols.postgres.binding import Bind, read_names, read_values
+from proxy.protocols.postgres.binding import Bind, Known, hidden, read_names, read_values
 from proxy.protocols.postgres.entries import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, Statement
 from proxy.protocols.postgres.keeping import of_values
 from proxy.protocols.postgres.names import BACK_MOST, Portal, certain
@@ -53,6 +53,11 @@ class Extended:
         prepared = resolve(self._pending, self._stored(statement))[0]
         return prepared.types if prepared is not None else ()
 
+    def known(self, statement: bytes) -> Known:
+        """The parameter types of a statement, as far as they are known, and which of their values are not kept."""
+        prepared = resolve(self._pending, self._stored(statement))[0]
+        return (prepared.types, prepared.secrets) if prepared is not None else ((), ())
+
     def bind_message(self, data: bytes, start: int, stop: int, steps: list[Step]) -> None:
         """A whole Bind, whose body is ``data[start:stop]``."""
         name, statement, position = read_names(data, start, stop)
@@ -68,7 +73,7 @@ class Extended:
         portal.formats = bind.formats
         portal.parameters = bind.parameters
         if prepared is not None:
-            if prepared.secrets:
+            if prepared.secrets and prepared.secrets is not bind.masked:
                 portal.parameters = masked(bind.parameters, prepared.secrets)
             if portal.name and not prepared.tags:
                 prepared.tags = tags_of(prepared.text)
@@ -179,10 +184,7 @@ class Extended:
 
 def masked(parameters: tuple[Parameter, ...], secrets: Collection[int]) -> tuple[Parameter, ...]:
     """``parameters`` without the values whose numbers are in ``secrets``."""
-    return tuple(
-        (value[0], 0, b"***", value[3], "") if number in secrets else value
-        for number, value in enumerate(parameters, 1)
-    )
+    return tuple(hidden(value) if number in secrets else value for number, value in enumerate(parameters, 1))
 
 
 def unsure(refs: tuple[int, ...]) -> bytes:

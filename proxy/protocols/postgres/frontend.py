@@ -8,7 +8,7 @@ sent. A statement is recorded where it runs: at the Query, or at each Execute, w
 """
 
 import struct
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from proxy.core.access import Decision
@@ -23,6 +23,7 @@ from proxy.protocols.postgres.binding import BindReader
 from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.extended import Extended
+from proxy.protocols.postgres.large_objects import Calls
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.refusing import Excess, Refusing
 from proxy.protocols.postgres.search import search
@@ -33,12 +34,18 @@ HEADER = 5
 SMALL = 10_000
 """PQ_SMALL_MESSAGE_LIMIT: the server takes no longer ones of these types."""
 _QUERY, _PARSE, _BIND, _EXECUTE, _SYNC, _DATA, _CALL, _TERMINATE = 81, 80, 66, 69, 83, 100, 70, 88
+_PLAIN, _PLAIN_MOST = b"BEDCSHcf", 512
+"""What is little work, and raises no objection, where it is so short."""
 _COPYING = b"dcf"
 """What the server may be waiting for while it answers nothing."""
 TOGETHER = 24
 """So many messages are passed on at once, behind their records."""
 BYTES_A_STEP = 512
 """Bytes of a message that take as long to read as a short one."""
+LARGE = 256 * 1024
+"""Bytes of a message from which on each time it is copied is a turn's work."""
+VALUES_A_STEP = 32
+"""The same, of bind values: each may have to be searched for secrets."""
 _RUN_MESSAGES, _RUN_MOST = 1024, 256 * 1024
 """Copy data looked at in one turn: messages, and bytes."""
 
@@ -48,13 +55,14 @@ class Frontend:
     any more."""
 
     def __init__(
-        self, pending: Pending, backend: Backend, express: Express, extended: Extended, asks: bool
+        self, pending: Pending, backend: Backend, express: Express, extended: Extended, calls: Calls, asks: bool
     ) -> None:
         limits = pending.limits
         self.left = 0
         self.closed = False
         self.simple = Simple(pending)
         self.extended = extended
+        self._calls = calls
         self._asks = asks
         self._pending = pending
         self._backend = backend
@@ -64,7 +72,7 @@ class Frontend:
             **dict.fromkeys(b"QP", limits.max_message),
             _BIND: limits.max_bind,
             _DATA: messages.MAX_FRAME,
-            _CALL: limits.max_message,  # held whole, and refused
+            _CALL: limits.max_message,  # held whole
             **dict.fromkeys(b"SHXCDEcf", SMALL),
         }
         express.busy = asks
@@ -72,6 +80,7 @@ class Frontend:
         self._need = HEADER
         self._data = b""
         self._at = self._sent = 0
+        self._going = True
         self._reader: BindReader | None = None
         self._excess: Excess | None = None
         self._questions: list[bytes] = []
@@ -80,31 +89,40 @@ class Frontend:
 
     # -- chunks --------------------------------------------------------------------------------------------------
 
-    def feed(self, chunk: bytes) -> Iterator[Step]:
+    def feed(self, chunk: bytes) -> Iterable[Step]:
         """What to do about the client's next bytes, made as it is asked for."""
         if self._pending.quick:
             self._pending.expand()
         if self.closed:
-            return
+            return ()
         if self._asked >= 0 or self._work is not None:  # nothing should come while it is held; what does, waits
             self._rest += chunk
-            return
-        if self._rest:
-            self._rest += chunk
-            if len(self._rest) < self._need:
-                return
-            chunk = bytes(self._rest)
-            self._rest.clear()
-        yield from self._take(chunk, None)
+            return ()
+        if not self._rest:
+            return self._take(chunk, None)
+        self._rest += chunk
+        if len(self._rest) < self._need:
+            return ()
+        return self._take_rest(None)
+
+    def _take_rest(self, verdict: Decision | None) -> Iterator[Step]:
+        """Go on with what has waited."""
+        data = bytes(self._rest)
+        self._rest.clear()
+        if len(data) > LARGE:
+            yield TURN
+        yield from self._take(data, verdict)
 
     def _take(self, data: bytes, verdict: Decision | None) -> Iterator[Step]:
         """Over the messages in ``data``; ``verdict`` is about the first."""
         self._data, self._at, self._sent, self._need = data, 0, 0, HEADER
         seen = 0
         try:
-            going = yield from self._go_on()
-            while going and self._at + HEADER <= len(data):
-                going = yield from self._next(verdict)
+            if self.left or self._excess:
+                yield from self._go_on()
+            self._going = not self.left and self._excess is None
+            while self._going and self._at + HEADER <= len(data):
+                yield from self._next(verdict)
                 verdict = None
                 seen += 1
                 if not seen % TOGETHER:
@@ -116,6 +134,8 @@ class Frontend:
             return
         yield from self._passed()
         if self._at < len(data):
+            if len(data) > LARGE:
+                yield TURN
             self._rest += data[self._at :]
         if self._work is not None:
             yield self._work
@@ -123,17 +143,35 @@ class Frontend:
             yield self._next_question()
         self._express.busy = self._asks or bool(self.left or self._rest or self._excess)
 
-    def _passed(self) -> Iterator[Step]:
+    def _passed(self) -> Iterable[Step]:
         """Pass on the messages up to here: they are recorded."""
         steps: list[Step] = []
         forward(self._data, self._sent, self._at, steps)
         self._sent = self._at
-        return iter(steps)
+        return steps
 
-    def _next(self, verdict: Decision | None) -> Generator[Step, None, bool]:
-        """Take the message at hand; False where the rest has to wait."""
+    def _next(self, verdict: Decision | None) -> Iterable[Step]:
+        """Take the message at hand; where that may be much work, made as it is asked for. ``_going`` is False then
+        where the rest has to wait."""
         begin = self._at
         kind, length = _HEADER.unpack_from(self._data, begin)
+        stop = begin + 1 + length
+        if (
+            kind in _PLAIN
+            and 4 <= length <= _PLAIN_MOST
+            and stop <= len(self._data)
+            and not (self._asks or self._pending.backlog.full())
+        ):
+            steps: list[Step] = []
+            self._recorded(kind, self._data[begin + HEADER : stop], steps)
+            self._at = stop
+            steps.append(STEP if kind != _BIND or length <= VALUES_A_STEP else Pause(length // VALUES_A_STEP))
+            return steps
+        return self._any(kind, length, verdict)
+
+    def _any(self, kind: int, length: int, verdict: Decision | None) -> Iterator[Step]:
+        """Take the message at hand, whatever it is."""
+        begin = self._at
         if kind not in _COPYING and self._pending.backlog.full():
             yield from self._passed()
             yield from self._wait()
@@ -141,18 +179,19 @@ class Frontend:
             yield from self._passed()
             self._excess = Excess(kind, length - 4)
             self._at = self._sent = begin + HEADER
-            return (yield from self._go_on())
+            yield from self._go_on()
+            self._going = self._excess is None
+            return
         stop = begin + 1 + length
         if kind == _DATA:
             yield from self._copy(stop)
         elif kind == _BIND and length - 4 > self._pending.limits.hold_bind:
             yield from self._begin_bind(stop)
         elif stop <= len(self._data):
-            return (yield from self._whole(kind, self._data[begin + HEADER : stop], verdict))
+            yield from self._whole(kind, self._data[begin + HEADER : stop], verdict)
         else:
             self._need = 1 + length
-            return False
-        return True
+            self._going = False
 
     def _wait(self) -> Iterator[Step]:
         """Send no more until enough is answered. The server keeps its answers to a pipeline to itself until it has
@@ -176,8 +215,8 @@ class Frontend:
 
     # -- messages that are not held whole ------------------------------------------------------------------------
 
-    def _go_on(self) -> Generator[Step, None, bool]:
-        """Take what belongs to a message that was begun before; whether it ends here."""
+    def _go_on(self) -> Iterator[Step]:
+        """Take what belongs to a message that was begun before."""
         taken = self._data[self._at : self._at + self.left]
         if taken:
             self.left -= len(taken)
@@ -190,14 +229,13 @@ class Frontend:
             if not excess.left:
                 self._excess = None
                 yield from self._refusing.refuse_long(excess)
-        return not self.left and self._excess is None
 
     def _begin_bind(self, stop: int) -> Iterator[Step]:
         """The Bind at hand passes as it comes."""
         begin = self._at + HEADER
         taken = self._data[begin:stop]
         self.left = stop - begin - len(taken)
-        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.types)
+        self._reader = BindReader(self._pending.limits, stop - begin, self.extended.known)
         yield from self._read(taken)
         self._at = begin + len(taken)
 
@@ -234,16 +272,28 @@ class Frontend:
 
     # -- whole messages ------------------------------------------------------------------------------------------
 
-    def _whole(self, kind: int, body: bytes, verdict: Decision | None) -> Generator[Step, None, bool]:
-        """Record, or refuse, what a whole message asks for; False where it has to wait, or was the last."""
+    def _whole(self, kind: int, body: bytes, verdict: Decision | None) -> Iterator[Step]:
+        """Record, or refuse, what a whole message asks for."""
         steps: list[Step] = []
         stop = self._at + HEADER + len(body)
+        large = len(body) > LARGE
+        if large:
+            yield TURN
         try:
             if verdict is None and (self._long(kind, body) or (self._asks and self._question(kind, body))):
-                return False
-            why = self._refusing.why(kind, verdict, self._asked)
+                self._going = False
+                return
+            known = kind == _CALL and self._calls.allowed(body)
+            why = self._refusing.why(kind, verdict, self._asked, known)
             if why is None and kind == _QUERY:
-                yield from self.simple.query(_query_text(body))
+                text = _query_text(body)
+                if large:
+                    yield TURN
+                yield from self.simple.query(text)
+                if large:
+                    yield TURN
+            elif why is None and kind == _CALL:
+                yield from self._calls.call(body)
             elif why is None:
                 self._recorded(kind, body, steps)
         except Refused as error:
@@ -257,11 +307,12 @@ class Frontend:
         yield from steps
         if len(body) > self._pending.texts.brief:
             self._pending.texts.forget()
-        yield Pause(1 + len(body) // BYTES_A_STEP)
+        size = VALUES_A_STEP if kind == _BIND else BYTES_A_STEP
+        work = len(body) // size + self._pending.texts.effort()
+        yield Pause(1 + work) if work else STEP
         if kind == _TERMINATE:
             yield from self._passed()
             yield self._close(EndReason.CLIENT_CLOSED, "")
-        return not self.closed
 
     def _recorded(self, kind: int, body: bytes, steps: list[Step]) -> None:
         """Record and expect what one whole message asks for."""
@@ -303,6 +354,8 @@ class Frontend:
             self._questions = [shown(text)[0] for text in self.simple.texts(_query_text(body))]
         elif kind == _EXECUTE:
             self._questions = [self.extended.text(self.extended.portal(body))]
+        elif kind == _CALL and self._calls.allowed(body):
+            self._questions = [self._calls.text(body)]
         return bool(self._questions)
 
     def _next_question(self) -> Ask:
@@ -318,9 +371,7 @@ class Frontend:
         if decision is not None and decision.outcome is Verdict.ALLOW and self._asked + 1 < len(self._questions):
             return (self._next_question(),)
         self._questions = []
-        data = bytes(self._rest)
-        self._rest.clear()
-        return self._take(data, decision)
+        return self._take_rest(decision)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -333,6 +384,7 @@ class Frontend:
 
     def _close(self, reason: EndReason, detail: str) -> Close:
         self.closed = self._express.busy = True
+        self._going = False
         self.left = 0
         self._rest.clear()
         self._reader = self._excess = None

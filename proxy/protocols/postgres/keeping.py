@@ -9,6 +9,7 @@ from typing import Optional
 
 from proxy.core.errors import PeerError
 from proxy.core.records import Parameter
+from proxy.recording.codec import Packed
 
 KEPT_MOST = 64 * 1024 * 1024
 SMALL = 1024
@@ -55,6 +56,8 @@ class Kept:
 
 def of_values(parameters: tuple[Parameter, ...], formats: tuple[int, ...]) -> int:
     """Bytes that the values of a Bind hold."""
+    if isinstance(parameters, Packed):
+        return parameters.held + FORMAT * len(formats)
     held = VALUE * len(parameters) + FORMAT * len(formats)
     for parameter in parameters:
         held += len(parameter[2] or b"")

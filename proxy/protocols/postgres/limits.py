@@ -19,10 +19,10 @@ class Limits:
 
     max_message: int = 16 * MIB
     max_bind: int = 256 * MIB
-    hold_bind: int = 8 * KIB
+    hold_bind: int = 4 * KIB
     max_text: int = 1 * MIB
     think_text: int = 8 * KIB
-    brief_text: int = 1 * KIB
+    brief_text: int = 512
     max_value: int = 4 * KIB
     max_values: int = 256 * KIB
     record_rows: int = 0

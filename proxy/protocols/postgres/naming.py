@@ -9,6 +9,7 @@ from proxy.protocols.postgres.entries import Change
 from proxy.protocols.postgres.keeping import SECRET, TYPE
 from proxy.protocols.postgres.names import Named, Names, Portal, Prepared, candidates, certain
 from proxy.protocols.postgres.pending import Pending
+from proxy.protocols.postgres.reading import EVERY
 from proxy.protocols.postgres.verbs import NO_EFFECT
 
 
@@ -96,6 +97,8 @@ def changes_of(
     if verb == b"DECLARE":
         return (_declare(pending, name, text, steps, known),)
     if verb == b"DISCARD":
+        if known.secrets if known is not None else pending.texts.secrets(text):
+            pending.texts.hide(EVERY)  # it prepares a statement under a name that is not read here
         return _everything(pending, pending.statements), _everything(pending, pending.portals)
     if verb == b"DEALLOCATE":
         return (drop(pending, name) if name else _everything(pending, pending.statements),)

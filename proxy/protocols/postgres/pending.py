@@ -52,7 +52,7 @@ AT_ONCE = 32
 class Pending:
     """The state both sides share. ``status`` is the transaction's, I, T or E, as last told; ``group`` counts Syncs
     and queries sent, ``answered`` those answered; ``skipping``: the target discards up to the next Sync. Where very
-    much was passed over at once, it is recorded bit by bit: call ``catch_up`` before anything else comes."""
+    much was passed over at once, ``behind``, it is recorded bit by bit: ``catch_up`` before anything else comes."""
 
     def __init__(self, limits: Limits, status: int = IDLE) -> None:
         self.limits = limits
@@ -71,6 +71,7 @@ class Pending:
         self.quick = 0
         self.quick_bind: Quick | None = None
         self.skipping = False
+        self.behind = False
         self._discarding = False
         self._passed_over: deque[Statement] = deque()
         self.queue: deque[Entry] = deque()
@@ -265,7 +266,7 @@ class Pending:
         """ErrorResponse that is not the answer to something refused."""
         self.copying.over()
         state = fields.get(b"C", b"")[:5]
-        message = self.texts.error(state, fields.get(b"M", b"")[:4096])
+        message = self.texts.error(state, fields.get(b"M", b""))
         kind, what = self.queue[0] if self.queue else SYNC_ENTRY
         if kind == SYNC or (kind == QUERY and what.current is None):
             self.ending.error(state, message, steps)
@@ -304,7 +305,7 @@ class Pending:
                     break
             else:
                 self.ending.note(state, message, steps)
-        self._discarding = True
+        self._discarding = self.behind = True
 
     def catch_up(self, steps: list[Step]) -> bool:
         """Record a few of the messages and statements that the server passes over; whether more are left."""
@@ -314,12 +315,13 @@ class Pending:
                 _withdraw(statement)
                 self.ending.skipped(statement, self.status, steps)
             elif not self._discarding:
-                return False
+                break
             elif self.queue and self.queue[0] is not SYNC_ENTRY:
                 self._skip(self.queue.popleft(), steps)
             else:
                 self._discarding = False
-        return self._discarding or bool(self._passed_over)
+        self.behind = self._discarding or bool(self._passed_over)
+        return self.behind
 
     def refused(self, steps: list[Step]) -> None:
         """The server has failed what went in a refused message's stead, and, unless that has a ReadyForQuery of its
@@ -330,7 +332,7 @@ class Pending:
             refused.told = True
             return
         self.queue.popleft()
-        self.skipping = self._discarding = True
+        self.skipping = self._discarding = self.behind = True
 
     def _skip(self, entry: Entry, steps: list[Step]) -> None:
         kind, what = entry
@@ -353,6 +355,7 @@ class Pending:
 
     def _skip_rest(self, query: Query) -> None:
         self._passed_over.extend(query.rest or ())
+        self.behind = True
         query.rest = None
         query.current = None
 

@@ -19,10 +19,13 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from proxy.protocols.postgres.inside import Edit, Inside
+from proxy.protocols.postgres.names import NAME_MOST
 from proxy.protocols.postgres.patterns import CIPHER, NAME, OPENS, RUNS, in_command, in_text
-from proxy.protocols.postgres.tokens import Kind, Token, name_of, tokens
+from proxy.protocols.postgres.tokens import Kind, Token, meaning, name_of, tokens
 
 MASK = b"'***'"
+EVERY = b"*"
+"""Among hidden names: any prepared statement may be given secrets."""
 _DEPTH = 6
 """How deep SQL in strings in SQL is looked into."""
 _CLAUSES = frozenset(b"WHERE AND OR HAVING LIMIT OFFSET RETURNING ORDER UNION EXCEPT INTERSECT".split())
@@ -189,6 +192,8 @@ class _Statement:
         self._open = [top]
         self._item = _Item(top)
         self._before = b""
+        self._called = b""
+        self._escaped = b""
         self._placeholder = self._creates = False
         self._starts = True
         self._named = self._inserts = self._updates = self._role = False
@@ -199,7 +204,12 @@ class _Statement:
     def word(self, piece: bytes, quoted: bool) -> bool:
         """Take a name or keyword in; True where it is a value itself."""
         upper = piece if quoted else piece.upper()
+        if upper == b"UESCAPE" and self._escaped:  # of a name: the string that follows says how to read it
+            self._before = upper
+            return False
         before, self._before = self._before, upper
+        self._escaped = piece if quoted and piece[:1] != b'"' else b""
+        self._called = called = meaning(piece) if quoted else piece
         if not self.first:
             self.first = upper
         if self._set.takes(upper):
@@ -209,12 +219,25 @@ class _Statement:
         self._keyword(upper, before)
         self._creates = self._starts and upper in (b"CREATE", b"ALTER")
         self._starts = upper in _STARTS
-        named = NAME.search(piece) is not None or (before == b"EXECUTE" and name_of(piece) in self._hidden)
-        if named:
-            self._named = self._item.named = True
-            self._set.named = True
+        if NAME.search(called) is not None or (before == b"EXECUTE" and self._is_hidden(piece, called)):
+            self._name()
         self._item.paired = self._item.paired or before != b""
         return False
+
+    def _is_hidden(self, piece: bytes, called: bytes) -> bool:
+        """Whether this prepared statement is given secrets."""
+        return EVERY in self._hidden or name_of(piece) in self._hidden or called[:NAME_MOST] in self._hidden
+
+    def _name(self) -> None:
+        """A secret's name stands in this item."""
+        self._named = self._item.named = True
+        self._set.named = True
+
+    def _read_again(self, piece: bytes) -> None:
+        """The name before UESCAPE is read with the escape character that stands in ``piece``."""
+        self._called, self._escaped = meaning(self._escaped, piece[-2:-1]), b""
+        if NAME.search(self._called):
+            self._name()
 
     def _keyword(self, upper: bytes, before: bytes) -> None:
         if self._role and upper in _ROLE_WORDS:
@@ -253,6 +276,10 @@ class _Statement:
     def value(self, token: Token, piece: bytes) -> None:
         """Take a string, a number or a parameter in."""
         after, self._before = self._before, b""
+        if after == b"UESCAPE" and self._escaped:
+            self._read_again(piece)
+            return
+        self._called = self._escaped = b""
         item = self._item
         if token.kind is Kind.OTHER:
             if item.group.sized:
@@ -271,10 +298,11 @@ class _Statement:
     def operator(self, each: int) -> None:
         """Take any other character in."""
         before, self._before = self._before, b""
+        called, self._called, self._escaped = self._called, b"", b""
         self._placeholder = each == 37  # as in format('… PASSWORD %L')
         self._starts = self._creates = False
         if each in b"([":
-            if CIPHER.match(before):
+            if CIPHER.match(called):
                 self._item.named = self._named = True
             group = _Group(self._item, before in _SIZED)
             self._groups.append(group)

@@ -23,7 +23,8 @@ PIECE = 64 * 1024
 OVERLAP = 64
 """Longer than what is searched for."""
 _SUSPECT = re.compile(
-    NAME.pattern + rb"|eyj|://|crypt|hmac|digest|pgp_|scram-|'md5|bearer|authorization\W|\bprogram\b", re.IGNORECASE
+    NAME.pattern + rb"|eyj|://|crypt|hmac|digest|pgp_|scram-|'md5|bearer|authorization\W|\bprogram\b|u&\"",
+    re.IGNORECASE,
 )
 _QUOTED = re.compile(
     "|".join(
@@ -56,6 +57,7 @@ def sensitive(text: bytes, hidden: Collection[bytes] = ()) -> bool:
         and "BEARER" not in upper
         and "PROGRAM" not in upper
         and "AUTHORIZATION" not in upper
+        and 'U&"' not in upper
     ):
         return bool(hidden) and "EXECUTE" in upper
     return _suspect(text) or (bool(hidden) and "EXECUTE" in upper)

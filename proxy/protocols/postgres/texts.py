@@ -14,6 +14,10 @@ from proxy.protocols.postgres.verbs import NO_EFFECT, copies, effect, prepared_t
 Shown = tuple[bytes, int, str]
 """Text or its prefix; its full length and SHA-256 (hex) where it is a prefix, else 0 and ""."""
 
+REDACTED_A_STEP, BYTES_A_STEP = 4, 32
+"""Bytes of a text that are redacted, and of an error that are searched, in the time of one step."""
+ERROR_MOST = 2048
+"""Bytes of an error's message that are kept."""
 Key = tuple[bytes, tuple[bool, str], bool, int]
 """A text as the client sent it, and all else that what is found in it depends on."""
 
@@ -61,6 +65,7 @@ class Texts:
 
     __slots__ = (
         "_at_hand",
+        "_effort",
         "_searched",
         "brief",
         "encoding",
@@ -79,6 +84,7 @@ class Texts:
         self.guarded = False
         self._searched: tuple[Key, Searched] | None = None
         self._at_hand: Found | None = None
+        self._effort = 0
 
     def statements(self, text: bytes) -> Iterator[bytes]:
         """The statements of a query string, in UTF-8, not redacted yet; each is the one at hand until the next is
@@ -139,6 +145,11 @@ class Texts:
             raise Refused(*searched.refused)
         return searched
 
+    def effort(self) -> int:
+        """How many steps' work has been done on secrets since this was asked last."""
+        effort, self._effort = self._effort, 0
+        return effort
+
     def forget(self) -> None:
         """The long text that was searched is through."""
         self._searched = self._at_hand = None
@@ -159,6 +170,7 @@ class Texts:
         guarded = sensitive(statement, self.hidden)
         self.guarded = self.guarded or guarded
         if guarded:
+            self._effort += len(statement) // REDACTED_A_STEP
             statement = redact(statement, self.encoding.escapes, self.hidden, self.in_doubt())
         return statement, 0, ""
 
@@ -191,6 +203,8 @@ class Texts:
 
     def error(self, state: bytes, message: bytes) -> bytes:
         """What a record may hold of an error's message."""
+        message = message[:ERROR_MOST]
+        self._effort += len(message) // BYTES_A_STEP
         return redact_error(state, self.encoding.utf8(message), self.guarded)
 
 

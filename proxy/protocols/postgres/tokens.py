@@ -8,6 +8,7 @@ what does not end runs to the end of the text, and is marked so.
 import re
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 from proxy.protocols.postgres.names import NAME_MOST
@@ -115,6 +116,28 @@ def _closed(kind: Kind, piece: bytes, escapes: bool) -> bool:
     if kind is Kind.STRING and (piece[:1] in b"eE" or (escapes and piece[:1] in b"'nN")):
         piece = _ESCAPE.sub(b"", piece)
     return piece.count(quote) % 2 == 0
+
+
+_UNICODE = rb"(?:%s%s|%s[0-9A-Fa-f]{4}|%s\+[0-9A-Fa-f]{6})"
+
+
+def meaning(word: bytes, escape: bytes = b"\\") -> bytes:
+    """What an identifier is called, in UTF-8: without its quotes, and with its Unicode escapes read. Neither folded
+    nor cut."""
+    if word[:1] == b'"':
+        return word[1:-1].replace(b'""', b'"')
+    if word[:2] not in (b"U&", b"u&") or word[2:3] != b'"':
+        return word
+    pattern = re.compile(_UNICODE.replace(b"%s", re.escape(escape)))
+    return pattern.sub(partial(_character, escape), word[3:-1].replace(b'""', b'"'))
+
+
+def _character(escape: bytes, found: re.Match[bytes]) -> bytes:
+    code = found.group()[len(escape) :].lstrip(b"+")
+    if code == escape:
+        return escape
+    number = int(code, 16)
+    return chr(number).encode("utf-8", "replace") if number <= 0x10FFFF else b"?"
 
 
 def name_of(word: bytes) -> bytes:
