@@ -21,12 +21,17 @@ rank  package
 
 Three flows:
 
-* a byte: ``transport`` -> ``relay`` -> ``inspector.feed`` -> ``transport``; whole chunks, no queue;
+* a byte: ``transport`` -> ``relay`` -> ``inspector.feed`` -> ``transport``; whole chunks, no queue. Of a chunk that
+  holds much work one slice is done in a turn of the loop, and its side is not read meanwhile (``sessions.rests``);
 * a revocation: ``api`` -> ``access`` -> one commit (grant's end, trail event, feed row) -> ``watch`` on every
   node -> ``registry`` -> ``session.end(reason)`` -> farewell -> close -> ``abandon`` -> verified -> receipt;
 * a statement: ``Observe(StatementStarted)`` is in the recording before the bytes leave; the answer's
   ``StatementFinished`` joins it.
 
-State lives in the store (grants, requests, sessions, trail, feed), in the recordings' folder, and, for the life
-of a connection, in ``sessions.registry``. Nothing else remembers.
+State lives in the store (grants, requests, sessions, trail, feed), in the recordings' folder, in the keys' folder
+(with the newest signed head of the trail, which a store put back cannot take along), and, for the life of a
+connection, in ``sessions.registry``. Nothing else remembers.
+
+Two versions may share a store: what is stored in a new word is read as ``core.words`` says, and written only when
+all workers know it (``core.vocabulary``).
 """
