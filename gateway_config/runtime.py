@@ -1,4 +1,4 @@
-"""The gateway's own sections: ``[gateway] [store] [recordings] [tokens] [limits] [api]``."""
+"""The gateway's own sections: ``[gateway] [store] [recordings] [trail] [tokens] [limits] [api]``."""
 
 import re
 from pathlib import Path
@@ -161,6 +161,53 @@ class Recordings(Section):
     )
 
 
+def heads_url(value: str) -> str:
+    """``https://HOST[:PORT]/PATH``, without a user or password in it."""
+    url = _split(value)
+    if url.scheme != "https" or not url.hostname or url.username is not None or url.password is not None:
+        raise ValueError('should be "https://HOST/PATH", without a password in it: write heads_token beside it')
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("should be printable ASCII, without spaces")
+    return value
+
+
+HeadsUrl = Annotated[str, AfterValidator(heads_url)]
+
+
+class Trail(Section):
+    """Where signed heads of the trail are kept besides. They show that the store was put back, or the trail's end
+    cut off, to whoever has them: `tidegate audit verify --against`."""
+
+    heads_folder: Path | None = setting(
+        "A folder, best on another machine's disk, in which a node that serves the API appends each signed head to "
+        "a file of its own. It must be there.",
+        "restart",
+        None,
+        per_node=True,
+    )
+    heads_url: HeadsUrl | None = setting(
+        "An `https` address that each signed head is POSTed to, as JSON.", "restart", None, per_node=True
+    )
+    heads_ca: Path | None = setting(
+        "The authority of that address's certificate, in PEM; the system's where left out.",
+        "restart",
+        None,
+        per_node=True,
+    )
+    heads_token: SecretReference | None = setting(
+        "Reference to what is sent there as a bearer token (`env:NAME`, `file:PATH`).",
+        "restart",
+        None,
+        per_node=True,
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Trail":
+        if self.heads_url is None and (self.heads_ca or self.heads_token):
+            raise ValueError("has `heads_ca` or `heads_token` without `heads_url`")
+        return self
+
+
 class Tokens(Section):
     """The short-lived tokens that name a grant."""
 
@@ -207,6 +254,14 @@ class Limits(Section):
     max_bind: Size = setting(
         "The longest message with bind values that is taken.", "new_sessions", "256MiB", ge=65536, le=1 << 30
     )
+    max_waiting: Size = setting(
+        "What may wait in the memory of one worker for all its sessions: messages that are not whole, bytes that "
+        "a peer has not taken, what is kept under names. Beyond it those that hold most are not read, then nobody "
+        "new is let in, and at last whoever holds most is ended.",
+        "live",
+        "256MiB",
+        ge=1 << 20,
+    )
     cancel_guesses_per_minute: Count = setting(
         "Cancel requests with a wrong key, per source address, before its cancel requests are ignored.",
         "restart",
@@ -218,6 +273,8 @@ class Limits(Section):
     def _fit_together(self) -> "Limits":
         if self.pending_per_source > self.pending:
             raise ValueError("has `pending_per_source` over `pending`")
+        if self.max_waiting < 2 * self.max_message:
+            raise ValueError("has `max_waiting` under twice `max_message`")
         return self
 
 

@@ -16,7 +16,7 @@ from gateway_config.listeners import Listener
 from gateway_config.people import Group, User
 from gateway_config.policies import Policy
 from gateway_config.resources import Resource
-from gateway_config.runtime import Api, Gateway, Limits, Recordings, Store, Tokens
+from gateway_config.runtime import Api, Gateway, Limits, Recordings, Store, Tokens, Trail
 from gateway_config.settings import Section, default_of, is_per_node, setting
 from gateway_config.values import FilePatterns
 
@@ -33,6 +33,7 @@ class Config(Section):
     gateway: Gateway = setting("The process itself.", "restart", Gateway())
     store: Store = setting("Where everything that must survive lives.", "restart", Store())
     recordings: Recordings = setting("Where and how sessions are recorded.", "restart", Recordings())
+    trail: Trail = setting("Where signed heads of the trail are kept besides.", "restart", Trail())
     tokens: Tokens = setting("The tokens that name a grant.", "restart", Tokens())
     limits: Limits = setting("What anyone may cost the gateway.", "new_sessions", Limits())
     api: Api = setting("The HTTP API.", "restart", Api())

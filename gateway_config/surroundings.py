@@ -39,14 +39,25 @@ def findings(config: Config, environ: Mapping[str, str] | None = None) -> Iterat
     for index, listener in enumerate(config.listeners):
         yield from _server_tls(config, listener.tls, ("listeners", index, "tls"))
     yield from _server_tls(config, config.api.tls, ("api", "tls"))
+    yield from _trail(config)
     for index, resource in enumerate(config.resources):
         yield from _resource(config, resource, ("resources", index))
+
+
+def _trail(config: Config) -> Iterator[Finding]:
+    folder, authority = config.trail.heads_folder, config.trail.heads_ca
+    if folder is not None and not config.locate(folder).is_dir():
+        yield ("trail", "heads_folder"), f"{config.locate(folder)} is no folder"
+    if authority is not None:
+        yield from _authorities(config.locate(authority), ("trail", "heads_ca"))
 
 
 def secrets(config: Config) -> Iterator[tuple[Place, SecretReference]]:
     """Every reference of the file, with its place."""
     if config.store.password:
         yield ("store", "password"), config.store.password
+    if config.trail.heads_token:
+        yield ("trail", "heads_token"), config.trail.heads_token
     for index, resource in enumerate(config.resources):
         for place, login in _logins(resource, ("resources", index)):
             if login.password:

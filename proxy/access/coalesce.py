@@ -33,8 +33,7 @@ class Coalescer(Generic[T]):
 
     def first(self, kind: Hashable, item: T, now: float) -> bool:
         """Whether ``item`` is to be written at once; else it has been counted. ``now`` is monotonic seconds."""
-        if kind not in self._windows and len(self._windows) >= self._limit:
-            kind = self.OVERFLOW
+        kind = self._kept(kind)
         window = self._windows.get(kind)
         if window is None:
             self._windows[kind] = Window(now + self._seconds, item)
@@ -42,6 +41,14 @@ class Coalescer(Generic[T]):
         window.last = item
         window.times += 1
         return False
+
+    def _kept(self, kind: Hashable) -> Hashable:
+        return self.OVERFLOW if kind not in self._windows and len(self._windows) >= self._limit else kind
+
+    def last(self, kind: Hashable) -> T | None:
+        """The newest that counts as one with what is of this ``kind``; None where there is none."""
+        window = self._windows.get(self._kept(kind))
+        return window.last if window is not None else None
 
     def missed(self, kind: Hashable, item: T, now: float) -> None:
         """What was to be written could not be: count it, so that it is written with the rest."""

@@ -25,13 +25,14 @@ from proxy.access.usability import GrantLocks, Standing, standing_of, usable
 from proxy.core.access import Admission, Claims, Grant, Refusal, UserCertificate, Wish
 from proxy.core.errors import Denied, Unavailable
 from proxy.core.events import AdmissionRefused
+from proxy.core.grounds import WORDS, Ground
 from proxy.core.identity import Catalog, Who, names
 from proxy.core.ports import AdmissionFacts, Clock, Store
 from proxy.policy.networks import inside
 
 ANONYMOUS = "anonymous"
-NOT_FRESH = "not_fresh"
-"""Why the trail says that somebody was refused while the node could not read its feed."""
+AGAIN = "try again in a few seconds"
+TELL = "tell the gateway's operator"
 
 
 class Holder(NamedTuple):
@@ -42,8 +43,8 @@ class Holder(NamedTuple):
 
 
 class Gate:
-    """``fresh`` says whether this node has read the feed within the lease; ``catalog`` and ``limits`` give the
-    configuration as it is now."""
+    """``ground`` gives the ground on which this node admits nobody now, None where it admits; ``catalog`` and
+    ``limits`` give the configuration as it is now."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Gate:
         catalog: Callable[[], Catalog],
         clock: Clock,
         seals: Seals,
-        fresh: Callable[[], bool],
+        ground: Callable[[], Ground | None],
         limits: Callable[[], AccessLimits] = AccessLimits,
     ) -> None:
         self._store = store
@@ -62,7 +63,7 @@ class Gate:
         self._catalog = catalog
         self._clock = clock
         self._seals = seals
-        self._fresh = fresh
+        self._ground = ground
         self._limits = limits
         self._refused: Tally[AdmissionRefused] = Tally(store, clock, limits().window, repeated)
 
@@ -80,9 +81,9 @@ class Gate:
         except Denied as error:
             raise await self._recorded(error, wish, None, None) from None
         register(claims)
-        self._must_be_fresh(wish, claims)
+        self._must_admit(wish, claims)
         facts = await self._store.read(lambda reader: reader.admission_facts(claims))
-        self._must_be_fresh(wish, claims)
+        self._must_admit(wish, claims)
         try:
             return self._admitted(claims, wish, facts, self._fits(credential))
         except Denied as error:
@@ -97,12 +98,15 @@ class Gate:
         """Asks whether a credential of that kind may live as long as it says, under its grant."""
         return self._certificates.fits if isinstance(credential, UserCertificate) else self._tokens.fits
 
-    def _must_be_fresh(self, wish: Wish, claims: Claims) -> None:
-        """A node that does not hear of revocations cannot know that it missed none. Written later: what it does not
-        hear from is the store."""
-        if not self._fresh():
-            self._refused.count(*refusal_of(NOT_FRESH, wish, self._holder(claims), ""))
-            raise Unavailable("grants cannot be verified now", hint="try again in a few seconds")
+    def _must_admit(self, wish: Wish, claims: Claims) -> None:
+        """A node that does not hear of revocations cannot know that it missed none, and one whose store was put
+        back does not know of those that were made since. Written later: what it does not hear from is the store."""
+        ground = self._ground()
+        if ground is None:
+            return
+        self._refused.count(*refusal_of(ground, wish, self._holder(claims), ""))
+        hint = TELL if ground is Ground.STORE_OLDER else AGAIN
+        raise Unavailable("grants cannot be verified now", hint=hint, detail=WORDS[ground])
 
     def _admitted(
         self, claims: Claims, wish: Wish, facts: AdmissionFacts, fits: Callable[[Claims, Grant], bool]
@@ -170,7 +174,7 @@ class Gate:
 
     async def refuse(self, why: Refusal, wish: Wish) -> Denied:
         """The error for a refusal that was found before a token could be looked at (``NO_TLS``), recorded as the
-        gate's own are. ``why`` must be one that needs no details: ``NO_TLS`` or ``BAD_TOKEN``."""
+        gate's own are. ``why`` must be one that needs no details: ``NO_TLS``, ``PLAINTEXT`` or ``BAD_TOKEN``."""
         return await self._recorded(refused(why), wish, None, None)
 
     async def _recorded(self, error: Denied, wish: Wish, claims: Claims | None, grant: Grant | None) -> Denied:

@@ -22,6 +22,11 @@ _WORDS: Mapping[Refusal, tuple[str, str]] = {
     Refusal.TOKEN_EXPIRED: ("the token has expired", f"{_FRESH}, or use `tidegate connect RESOURCE`"),
     # Said before the token is asked for, so that it does not cross the network in the clear.
     Refusal.NO_TLS: ("a token is only taken over TLS", "connect with TLS: sslmode=verify-full"),
+    # Somebody on the way put it there, or a client that means harm: what it says is never looked at.
+    Refusal.PLAINTEXT: (
+        "something was sent in the clear where TLS was to begin",
+        "look for who stands between you and the gateway",
+    ),
     Refusal.WRONG_ACCOUNT: ("this token is for account {account}", "connect as user {account}"),
     Refusal.WRONG_DATABASE: (
         "this token is not for that database",

@@ -292,7 +292,7 @@ class Requests:
         step(REQUEST_TRANSITIONS, request.status, new)
         if request.expires <= writer.now():
             raise PeerError("it is already expired", code="conflict", hint="ask for a new request")
-        if self._seals.newer(request):
+        if self._seals.intact(request) and self._seals.newer(request):
             raise PeerError(
                 "this request was made by a newer version of Tidegate",
                 code="conflict",

@@ -84,8 +84,11 @@ class Revocations:
         ``NotFound`` for what is unknown or not for ``by``; ``Denied`` for what they see but may not end;
         ``PeerError`` (conflict) for a grant that is over already.
         """
-        said = one_line(reason)
-        return await self._store.commit(lambda writer: self._revoke(writer, target, by, said))
+        return await self._store.commit(lambda writer: self.revoke_in(writer, target, by, reason))
+
+    def revoke_in(self, writer: Writer, target: Target, by: Identity, reason: str) -> Revocation:
+        """``revoke`` as a part of a commit."""
+        return self._revoke(writer, target, by, one_line(reason))
 
     def _revoke(self, writer: Writer, target: Target, by: Identity, reason: str) -> Revocation:
         target = self._check(writer, target, by, Right.ADMINISTER)

@@ -10,8 +10,8 @@ grant. Any dataclass with ``id``, ``sealed`` and ``mac`` can be sealed so; the t
 
 A new field costs nothing: at its default it stays out of the text, so older and newer rows are the same. A field of
 a later version stands in the text for those who know it; the others keep it when they seal the row anew, and refuse
-to decide, extend or widen it. ``must`` are those fields in use, and the conditions in use as ``conditions.NAME``,
-without which the row cannot be acted on at all, since they narrow it.
+to decide, extend or widen it. ``must`` are those fields in use, and the newer conditions in use as
+``conditions.NAME``, without which the row cannot be acted on at all, since they narrow it.
 
 Seal 1, of 2881ff7, has no text: it is over the literal list of that version's fields of a grant, and holds while
 all others are at their default. A row loses nothing by that, and gains nothing: without its text a row of seal 2
@@ -19,7 +19,7 @@ has a code that fits nothing. Pure over ``core.ports.Seal``; called by what deci
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -47,8 +47,11 @@ GRANT_1 = (
 )
 """What seal 1 is over."""
 
-MUST = frozenset[str]()
-"""Names that rows may have in ``must`` and that this version understands, besides its fields."""
+CONDITIONS_1 = frozenset({"record_rows", "record_bytes", "record_input", "record_traffic", "token_life"})
+"""The conditions of a grant that every version since 2881ff7 keeps to; any other one in use must be understood."""
+
+CONDITIONS = CONDITIONS_1
+"""Those that this version keeps to."""
 
 SEAL = frozenset({"sealed", "mac"})
 
@@ -149,7 +152,13 @@ def text_of(row: Sealable, newer: Mapping[str, Any], must: frozenset[str]) -> st
         if not (value == first[name] and same({name: value}, {name: first[name]}))
     }
     needed = {each.name for each in fields(row) if each.metadata.get("must") and each.name in said}
+    needed |= conditions(getattr(row, "conditions", {}).keys() - CONDITIONS_1)
     return _encode({"fields": {**newer, **said}, "must": sorted(must | needed)})
+
+
+def conditions(names: Iterable[str]) -> frozenset[str]:
+    """Return the names of conditions as they stand in ``must``."""
+    return frozenset(f"conditions.{name}" for name in names)
 
 
 def columns_of(row: Sealable) -> dict[str, Any]:
@@ -186,7 +195,7 @@ def strange(row: Sealable, text: SealedText) -> frozenset[str]:
 
 def understood(row: Sealable) -> frozenset[str]:
     """Return the names in ``must`` that this version knows."""
-    return MUST | {each.name for each in fields(row)}
+    return conditions(CONDITIONS) | {each.name for each in fields(row)}
 
 
 def has_newer(value: Any) -> bool:

@@ -57,6 +57,11 @@ def store_password(config: Config) -> Secret | None:
     return _secret(config, config.store.password)
 
 
+def heads_token(config: Config) -> Secret | None:
+    """What is sent with signed heads to where they are kept besides, where that asks for it."""
+    return _secret(config, config.trail.heads_token)
+
+
 def _identities(config: Config) -> Mapping[str, Identity]:
     roles = {group.name: group.roles for group in config.groups}
     return {

@@ -17,6 +17,7 @@ import hmac
 import json
 import os
 import secrets
+import shlex
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
 from proxy.core.errors import Unavailable
 from proxy.core.events import plain
 from proxy.core.ports import Clock
+from proxy.core.trail import TrailHead
 from proxy.core.words import newer_keys, read
 
 SECRET_BYTES = 32
@@ -300,8 +302,15 @@ class FileSeal:
 class HeadSigner:
     """Signs trail heads, with a key of its own: who may mint tokens may not rewrite the trail."""
 
+    FILE = "head.pem"
+
     def __init__(self, folder: KeyFolder) -> None:
-        self._key = folder.signing_key("head.pem")
+        def make() -> bytes:
+            # First: a key without a memory is taken for one that came from another host.
+            folder.write(FileHeadMemory.FILE, as_text(NOTHING_SIGNED))
+            return pem(Ed25519PrivateKey.generate())
+
+        self._key = private_key(folder.path / self.FILE, folder.once(self.FILE, make))
         digest = hashlib.sha256(self._key.public_key().public_bytes_raw()).hexdigest()
         self.kid = f"head-{digest[:16]}"
 
@@ -312,6 +321,45 @@ class HeadSigner:
     def public(self) -> Mapping[str, Ed25519PublicKey]:
         """kid -> public key"""
         return {self.kid: self._key.public_key()}
+
+
+NOTHING_SIGNED = TrailHead(0, "", 0.0, "", "")
+
+
+class FileHeadMemory:
+    """``core.ports.HeadMemory`` in a file beside the key. Written after the commit that holds the head, whole or
+    not at all: it may be older than the store, and is never newer than what was signed. It is this host's own: who
+    copies the keys to another host may leave it out."""
+
+    FILE = "seen-head.json"
+
+    def __init__(self, folder: KeyFolder) -> None:
+        self._folder = folder
+
+    def newest(self) -> TrailHead | None:
+        data = self._folder.read(self.FILE)
+        if data is None:
+            return None
+        try:
+            found = TrailHead(**json.loads(data))
+            texts = (found.digest, found.kid, found.signature)
+            if any(type(each) is not int for each in (found.seq, found.origin)) or not all(
+                isinstance(each, str) for each in texts
+            ):
+                raise ValueError(data)
+        except (ValueError, TypeError) as error:
+            raise unsafe(self._folder.path / self.FILE, "cannot be understood") from error
+        return found
+
+    def keep(self, head: TrailHead) -> None:
+        with self._folder.locked():
+            before = self.newest()
+            if before is None or (before.origin, before.seq) < (head.origin, head.seq):
+                self._folder.write(self.FILE, as_text(head))
+
+
+def as_text(head: TrailHead) -> bytes:
+    return json.dumps(plain(head), indent=1).encode()
 
 
 def encoded(data: bytes) -> str:
@@ -342,7 +390,7 @@ def check_private(path: Path) -> None:
     """``Unavailable`` when others than the owner may read or write ``path``."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise unsafe(path, f"is open to others (mode {mode:04o})", hint=f"chmod go= {path}")
+        raise unsafe(path, f"is open to others (mode {mode:04o})", hint=f"chmod go= {shlex.quote(str(path))}")
 
 
 def unsafe(path: Path, what: str, hint: str = "") -> Unavailable:

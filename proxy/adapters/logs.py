@@ -7,11 +7,14 @@ and the standard library's ``logging`` (uvicorn, sqlalchemy, asyncio) goes the s
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from proxy.adapters.repeated_lines import RepeatedLines
 
 HIDDEN = "***"
 SECRET_KEY = re.compile(
@@ -75,6 +78,7 @@ def configure(*, json: bool | None = None, level: str = "info", stream: TextIO |
     )
     handler = logging.StreamHandler(target)
     handler.setFormatter(_formatter(as_json, target))
+    handler.addFilter(RepeatedLines(time.monotonic, handler.emit))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -15,10 +15,12 @@ tidegate_bytes_total            counter    direction                bytes passed
 tidegate_cut_seconds            histogram  (none)                   order to cut until the client's socket closed
 tidegate_turn_seconds           histogram  (none)                   longest turn of a worker's loop, each second
 tidegate_recorder_lag_bytes     gauge      (none)                   recorded, not yet on disk (largest worker)
+tidegate_waiting_bytes          gauge      (none)                   what waits in memory for all sessions
 tidegate_recordings_free_bytes  gauge      (none)                   free on the disk of the recordings
 tidegate_feed_lag_seconds       gauge      (none)                   age of the last good look at the feed (largest)
 tidegate_logins_total           counter    result                   log-ins to the API: allowed, refused, throttled
 tidegate_requests_total         counter    outcome                  requests for access, by their first decision
+tidegate_heads_kept_total       counter    place, result            signed heads for other places: kept, failed
 ==============================  =========  =======================  ==========================================
 """
 
@@ -54,10 +56,12 @@ FIGURES: Mapping[str, Figure] = {
     "tidegate_cut_seconds": Figure("histogram", (), "From the order to cut to the client's socket closed"),
     "tidegate_turn_seconds": Figure("histogram", (), "The longest turn of a worker's loop, each second"),
     "tidegate_recorder_lag_bytes": Figure("livemax", (), "Recorded bytes that are not yet on disk"),
+    "tidegate_waiting_bytes": Figure("livesum", (), "Bytes that wait in memory for all sessions"),
     "tidegate_recordings_free_bytes": Figure("livemax", (), "Free bytes on the disk of the recordings"),
     "tidegate_feed_lag_seconds": Figure("livemax", (), "Age of the last good look at the feed"),
     "tidegate_logins_total": Figure("counter", ("result",), "Log-ins to the API: allowed, refused, throttled"),
     "tidegate_requests_total": Figure("counter", ("outcome",), "Requests for access, by their first decision"),
+    "tidegate_heads_kept_total": Figure("counter", ("place", "result"), "Signed heads handed to other places"),
 }
 
 

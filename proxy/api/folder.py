@@ -4,10 +4,7 @@ Built by the composition root. Plain functions that read files; the API calls th
 half-written file gives is an error that names no path.
 """
 
-import heapq
-import itertools
-import threading
-from collections import OrderedDict
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +14,13 @@ from proxy.api.services import Kept, KeptPage, Noted, Ran
 from proxy.api.shapes.sessions import Running
 from proxy.core.errors import Unavailable
 from proxy.core.ports import Rows
-from proxy.core.records import Flow, Note, Passed, Resized
+from proxy.core.records import Content, Flow, Note, Passed, Resized, StatementStarted
 from proxy.core.sessions import SessionRecord
 from proxy.recording.codec import Torn
-from proxy.recording.container import Altered
+from proxy.recording.container import SUFFIX, Altered
+from proxy.recording.pages import Pages
 from proxy.recording.reader import Place, Recording, Timed, digest_of
-from proxy.recording.statements import Joined, Joiner, joined
+from proxy.recording.statements import Joined, Joiner
 
 T = TypeVar("T")
 
@@ -32,30 +30,8 @@ PAGE_BYTES = 1024 * 1024
 """Bytes of what was kept in one page. One record holds no more."""
 PASSED_OVER = 64 * 1024 * 1024
 """Bytes of other statements that are looked through for a page of one statement."""
-PLACES_MOST = 256
 SHELL = "shell"
 """A statement that has no text."""
-
-
-class Places:
-    """Where pages ended, so that the next one is read from there: who follows a session asks often."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, int], Place] = OrderedDict()
-
-    def after(self, key: str, number: int) -> Place:
-        """A place from which the record behind ``number`` is found."""
-        with self._lock:
-            found = self._kept.get((key, number))
-        return found.after(number) if found else Place(number + 1)
-
-    def keep(self, key: str, number: int, place: Place) -> None:
-        with self._lock:
-            self._kept[key, number] = place.after(number)
-            self._kept.move_to_end((key, number))
-            while len(self._kept) > PLACES_MOST:
-                self._kept.popitem(last=False)
 
 
 class FolderRecordings:
@@ -64,17 +40,13 @@ class FolderRecordings:
     def __init__(self, root: Path, rows: Mapping[str, Rows]) -> None:
         self._root = root
         self._rows = rows
-        self._places = Places()
+        self._pages = Pages()
 
     def statements(self, session: SessionRecord, after: int, limit: int) -> Ran | None:
-        """In the order they were sent. Records are joined as they are read; only ``limit`` are kept."""
-
         def look(recording: Recording) -> Ran:
             rows = self._rows[session.protocol]
-            found = joined(session.id, recording.records(), rows, lambda: bool(recording.end))
-            wanted = (each for each in found if each["seq"] > after)
-            kept = heapq.nsmallest(limit, wanted, key=lambda each: each["seq"])
-            return Ran(kept, truncated=bool(recording.end.get("truncated", True)))
+            items, truncated = self._pages.statements(recording, session.id, rows, after, limit)
+            return Ran(items, truncated=truncated)
 
         return self._looked(session, look)
 
@@ -89,15 +61,15 @@ class FolderRecordings:
 
     def notes(self, session: SessionRecord, after: int, limit: int) -> Sequence[Noted] | None:
         def look(recording: Recording) -> list[Noted]:
-            return list(itertools.islice(noted(recording.records()), after, after + limit))
+            return list(noted(self._pages.notes(recording, after, limit)))
 
         return self._looked(session, look)
 
     def output(self, session: SessionRecord, after: int, limit: int, statement: int = 0) -> KeptPage | None:
         def look(recording: Recording) -> KeptPage:
-            place = self._places.after(session.recording, after)
+            place = self._pages.after(recording, after)
             found = page_of(recording, place, after, limit, statement)
-            self._places.keep(session.recording, found.reached, place)
+            self._pages.keep(recording, found.reached, place)
             return found
 
         return self._looked(session, look)
@@ -107,6 +79,19 @@ class FolderRecordings:
             return digest_of(self._root, key) if key else None
         except OSError as error:
             raise Unavailable("a recording cannot be read", detail=f"{key}: {error}") from None
+
+    def sealed(self) -> Iterator[tuple[str, float]]:
+        for file in self._root.glob(f"[0-9]*/[0-9]*/[0-9]*/*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, its time was up
+                key = file.relative_to(self._root).as_posix().removesuffix(SUFFIX)
+                yield key, file.stat().st_mtime
+
+    def silent(self, key: str) -> bool:
+        try:
+            records = Recording(self._root, key).records()
+            return not any(isinstance(each.record, (StatementStarted, Passed, Content)) for each in records)
+        except (Altered, Torn, ValueError, KeyError, OSError):
+            return False
 
     def open(self, session: SessionRecord) -> BinaryIO | None:
         return self._looked(session, lambda recording: recording.open())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.api.services import Facts
+from proxy.core.grounds import told
 from proxy.core.ports import Node, Reader
 
 SKEW_MOST = 5.0
@@ -31,13 +32,18 @@ def look(reader: Reader) -> NodesFacts:
 
 
 def reasons(found: NodesFacts, digest: str, facts: Facts, now: float) -> list[str]:
-    """Why not; empty when ready. ``now`` is this machine's wall clock, ``digest`` this process's configuration."""
+    """Why not; empty when ready. ``now`` is this machine's wall clock, ``digest`` this process's configuration. A
+    node of this machine that admits nobody is a reason, since who connects may come to it; where none is here, only
+    if all others do."""
     fresh = [each for each in found.nodes if each.heartbeat >= found.store_now - facts.lease]
     serving = [each for each in fresh if not each.drains]
     why = [] if serving else ["no node that serves sessions is alive"]
     here = [each for each in fresh if each.host == facts.machine]
     if here and not any(each in serving for each in here):
         why.append("the nodes of this machine are being drained")
+    admitting = [each for each in serving if not each.refuses]
+    for each in [each for each in serving if each in here] if here else [] if admitting else serving:
+        why += [told(each.id, ground) for ground in each.refuses]
     if abs(found.store_now - now) > SKEW_MOST:
         why.append(f"the clocks of this machine and the store differ by more than {SKEW_MOST:g} s")
     if {each.digest for each in fresh} - {digest}:

@@ -4,18 +4,18 @@ The API runs in a process of its own, so that it never disturbs a session; it re
 and its feed alone, and never imports ``sessions`` or ``protocols``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from proxy.access.grants import Grants
 from proxy.access.logins import Logins
 from proxy.access.requests import Requests
-from proxy.access.revocations import Revocations
+from proxy.access.revocations import Revocation, Revocations
 from proxy.access.tokens import Tokens
 from proxy.api.shapes.sessions import Running
-from proxy.core.identity import Catalog, Who
-from proxy.core.ports import Clock, Doorbell, Metrics, Passwords, SshKeys, Store
+from proxy.core.identity import Catalog, Identity, Who
+from proxy.core.ports import Clock, Doorbell, HeadMemory, Metrics, Passwords, SshKeys, Store
 from proxy.core.sessions import SessionRecord
 
 
@@ -50,6 +50,17 @@ class Reload:
     restart: tuple[str, ...] = ()
     renewed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What saying that the store was put back did: the row that the trail goes on from, its new origin, the last
+    row that is lost (0: none is known), and what was revoked."""
+
+    seq: int
+    origin: int
+    lost: int
+    revocation: Revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +135,27 @@ class RecordingReader(Protocol):
         """The digest of a sealed recording; "" when it is not whole."""
         ...
 
+    def sealed(self) -> Iterator[tuple[str, float]]:
+        """The keys of all recordings here, and when each was last written to (epoch seconds)."""
+        ...
+
+    def silent(self, key: str) -> bool:
+        """Whether nothing ran in a recording, as of a session that never began."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """Given once; ``catalog`` and ``facts`` give the configuration as it is now.
 
     ``recordings`` reads this machine's recordings (``folder.FolderRecordings``). ``metrics_text``: the union of all
-    processes' figures. ``head_keys``: kid -> public key that signs trail heads.
+    processes' figures. ``head_keys``: kid -> public key that signs trail heads; ``head_memory``: what this host
+    remembers of what they signed. ``grounds``: why this process itself lets nobody in, in general words.
     ``reload(by)``, ``rotate_keys(by, distrust)`` and ``rotate_targets(by, switch)`` do the work and tell
     the trail and the feed themselves; the first raises ``PeerError`` with every problem found in the file, keeping
     the old configuration; the second gives the kid, and with ``distrust`` has what older keys signed refused at
-    once; the third makes SSH targets' next authority, or has it sign.
+    once; the third makes SSH targets' next authority, or has it sign. ``restored(by, reason)`` begins a new origin
+    of the trail, told in it, and revokes everything; ``Denied`` for who is no admin.
     """
 
     store: Store
@@ -152,9 +173,12 @@ class Services:
     recordings: RecordingReader
     metrics_text: Callable[[], str]
     head_keys: Callable[[], Mapping[str, object]]
+    grounds: Callable[[], Sequence[str]]
+    head_memory: HeadMemory
     reload: Callable[[Who], Awaitable[Reload]]
     rotate_keys: Callable[[Who, bool], Awaitable[str]]
     rotate_targets: Callable[[Who, bool], Awaitable[None]]
+    restored: Callable[[Identity, str], Awaitable[Restored]]
     facts: Callable[[], Facts] = Facts
 
     async def store_now(self) -> float:

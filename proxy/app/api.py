@@ -1,6 +1,7 @@
 """The API's process: everything of the foundation behind HTTP, in a loop that no session shares."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -11,10 +12,10 @@ from gateway_config.schema import Config
 from proxy.access.grants import Grants
 from proxy.access.logins import Logins
 from proxy.access.requests import Requests
-from proxy.access.revocations import Revocations
 from proxy.adapters import configuration, metrics
 from proxy.adapters.doorbell import SUFFIX, bells
 from proxy.adapters.feed import open_feed
+from proxy.adapters.head_places import HeadPlaces
 from proxy.adapters.passwords import ArgonPasswords
 from proxy.api.application import create_api
 from proxy.api.folder import FolderRecordings
@@ -25,17 +26,15 @@ from proxy.app.foundation import VERSION, Configured, Foundation, founded, load_
 from proxy.app.patience import patient
 from proxy.app.resting import RestingServer
 from proxy.app.retention import Retention
-from proxy.audit.signing import Signing
-from proxy.core.errors import TidegateError
-from proxy.core.ports import Writer
+from proxy.app.trail_keeper import TrailKeeper, keeper_of, places_of
+from proxy.core.errors import TidegateError, Unavailable
+from proxy.core.grounds import NO_KEY, WORDS, Ground
 from proxy.protocols.table import rows
 
 CONNECTIONS = 512
 """Of the API at a time; one source has half of them at most."""
 HOUSEKEEPING = 5.0
 """Seconds between two looks at what has lapsed."""
-KEPT_LEASES = 10
-"""Leases for which feed items are kept; a node that is further behind has cut everything long ago."""
 
 
 async def run_api(configured: Configured) -> None:
@@ -43,7 +42,8 @@ async def run_api(configured: Configured) -> None:
     async with founded(configured, "api") as foundation:
         changes = Changes(foundation)
         await changes.warned()  # before anything runs beside: what follows must not see a server half made
-        services = services_of(foundation, changes)
+        keeper = keeper_of(foundation)
+        services = services_of(foundation, changes, keeper)
         api = create_api(services)
         config = configured.config
         tls = config.api.tls
@@ -66,15 +66,20 @@ async def run_api(configured: Configured) -> None:
         hangup = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
         retention = Retention(foundation, services.metrics)
-        duties = (services.requests.expire_due, changes.settle, retention.keep)
+        duties = (services.requests.expire_due, changes.settle, retention.keep, keeper.sign)
+        places = HeadPlaces(places_of(config), services.metrics, structlog.get_logger())
+        keeper.listeners.append(places.offer)
+        with contextlib.suppress(TidegateError):  # tried again later; who asks for the trail should find it signed
+            await keeper.sign()
         bell = bells(config.state_dir) / f"api{SUFFIX}"
         following = open_feed(foundation.store_url, bell=bell, interval=config.store.poll_interval)
         async with following as feed, asyncio.TaskGroup() as tasks:
             configured.listeners.append(lambda: renew_certificate(server, configured.config))
             beside = [
-                tasks.create_task(keep_house(foundation, *duties), name="housekeeping"),
+                tasks.create_task(keep_house(*duties), name="housekeeping"),
                 tasks.create_task(reload_at(hangup, services.reload), name="reload at SIGHUP"),
                 tasks.create_task(changes.follow(feed), name="follow the feed"),
+                tasks.create_task(places.run(), name="keep heads elsewhere"),
             ]
             collector.settle()
             await server.serve()
@@ -94,31 +99,18 @@ def renew_certificate(server: uvicorn.Server, config: Config) -> None:
         structlog.get_logger().error("certificate not reloaded", listener="api", problem=str(error))
 
 
-async def keep_house(foundation: Foundation, *duties: Callable[[], Awaitable[object]]) -> None:
-    """What has to be done now and then, by one process: prune the feed, sign the trail's head, and ``duties``."""
-    log = structlog.get_logger()
-    kept = KEPT_LEASES * foundation.configured.config.store.lease
-    signing = Signing(foundation.heads.sign)
-
-    def unit(writer: Writer) -> str:
-        writer.prune_feed(writer.now() - kept)
-        return signing.unit(writer)
-
-    async def sign_and_prune() -> None:
-        wrong = await foundation.store.commit(unit)
-        if wrong:
-            log.error("the trail was tampered with", detail=wrong)
-
+async def keep_house(*duties: Callable[[], Awaitable[object]]) -> None:
+    """What has to be done now and then, by one process."""
     while True:
         await asyncio.sleep(HOUSEKEEPING)
-        for duty in (*duties, sign_and_prune):
+        for duty in duties:
             try:
                 await duty()
             except (TidegateError, OSError) as error:
-                log.warning("housekeeping failed", detail=str(error))
+                structlog.get_logger().warning("housekeeping failed", detail=str(error))
 
 
-def services_of(foundation: Foundation, changes: Changes) -> Services:
+def services_of(foundation: Foundation, changes: Changes, keeper: TrailKeeper) -> Services:
     """The API's view of the foundation."""
     configured, store, clock = foundation.configured, foundation.store, foundation.clock
     catalog = lambda: configured.catalog  # noqa: E731
@@ -128,7 +120,7 @@ def services_of(foundation: Foundation, changes: Changes) -> Services:
         store=store,
         requests=requests,
         grants=Grants(store, catalog, foundation.seals, foundation.tokens, foundation.certificates, requests),
-        revocations=Revocations(store, catalog, foundation.seals),
+        revocations=keeper.revocations,
         tokens=foundation.tokens,
         ssh_keys=foundation.ssh_keys,
         logins=Logins(
@@ -148,11 +140,24 @@ def services_of(foundation: Foundation, changes: Changes) -> Services:
         recordings=FolderRecordings(configured.config.recordings_dir, rows()),
         metrics_text=lambda: metrics.render(prometheus, metrics.shared_directory()),
         head_keys=foundation.heads.public,
+        head_memory=foundation.head_memory,
+        grounds=lambda: own_grounds(foundation, keeper),
         reload=changes.reload,
         rotate_keys=changes.rotate,
         rotate_targets=changes.rotate_targets,
+        restored=keeper.restored,
         facts=lambda: facts(configured),
     )
+
+
+def own_grounds(foundation: Foundation, keeper: TrailKeeper) -> list[str]:
+    """Why this process gives nobody a token, or signs nothing, in general words."""
+    why = [WORDS[Ground.STORE_OLDER]] if keeper.wrong else []
+    try:
+        foundation.keys.current()
+    except Unavailable:
+        why.append(NO_KEY)
+    return why
 
 
 def facts(configured: Configured) -> Facts:

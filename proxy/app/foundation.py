@@ -20,7 +20,7 @@ from proxy.access.tokens import Tokens
 from proxy.adapters import configuration
 from proxy.adapters.clock import SystemClock, UlidIds
 from proxy.adapters.doorbell import UnixDoorbell, bells
-from proxy.adapters.keys import FileSeal, FileTokenKeys, HeadSigner, KeyFolder
+from proxy.adapters.keys import FileHeadMemory, FileSeal, FileTokenKeys, HeadSigner, KeyFolder
 from proxy.adapters.ssh_keys import Ed25519SshKeys, ssh_keys
 from proxy.adapters.store.opening import open_store
 from proxy.adapters.store.store import SqlStore
@@ -84,6 +84,7 @@ class Foundation:
     key_folder: KeyFolder
     seals: Seals
     heads: HeadSigner
+    head_memory: FileHeadMemory
     bell: UnixDoorbell
     store: SqlStore
     store_url: str
@@ -117,6 +118,7 @@ async def founded(configured: Configured, node: str) -> AsyncIterator[Foundation
             folder,
             Seals(FileSeal(folder)),
             HeadSigner(folder),
+            FileHeadMemory(folder),
             bell,
             store,
             url,

@@ -30,15 +30,18 @@ from proxy.app.foundation import (
 )
 from proxy.core.errors import TidegateError, Unavailable
 from proxy.core.feed import FeedItem, FeedKind
+from proxy.core.grounds import Ground
 from proxy.core.ports import Page
 from proxy.core.states import EndReason
 from proxy.protocols.table import served
 from proxy.recording.recorder import FileRecordings
+from proxy.sessions.grounds import Grounds
 from proxy.sessions.kernel import Door, Kernel
 from proxy.sessions.lost import Lost
 from proxy.sessions.presence import Presence
 from proxy.sessions.registry import Registry
 from proxy.sessions.services import Front, Services, Settings
+from proxy.sessions.trail_guard import TrailGuard
 from proxy.sessions.watch import Watch
 
 LEFT_MOST = 100_000
@@ -95,6 +98,7 @@ def settings_of(config: Config) -> Settings:
         shutdown_grace=limits.shutdown_grace,
         durable=config.recordings.durability == "disk",
         sessions_per_grant=limits.sessions_per_grant,
+        max_waiting=limits.max_waiting,
     )
 
 
@@ -129,6 +133,23 @@ class LastLife:
         beside.replace(self._path)
 
 
+def grounds_of(
+    watch: Watch, presence: Presence, guard: TrailGuard, recordings: FileRecordings, kernel: Kernel
+) -> Grounds:
+    """What the worker admits nobody for: a check for every ground there is."""
+    return Grounds(
+        {
+            Ground.NOT_FRESH: lambda: not watch.fresh(),
+            Ground.CLOCK_DIFFERS: lambda: not presence.synchronous,
+            Ground.TWIN: lambda: not presence.alone,
+            Ground.STORE_OLDER: guard.holds,
+            Ground.RECORDER: recordings.refuses,
+            Ground.MEMORY: kernel.memory_is_short,
+            Ground.CLOSED: kernel.closed,
+        }
+    )
+
+
 class Worker:
     """One worker: built from a foundation, run once."""
 
@@ -144,6 +165,9 @@ class Worker:
         self._settings = settings_of(configured.config)
         self._contexts: dict[str, ssl.SSLContext] = {}
         started = foundation.clock.now()
+        self._guard = TrailGuard(
+            foundation.store, foundation.head_memory, foundation.heads.public(), foundation.clock, self._log
+        )
         self._presence = Presence(
             foundation.store,
             foundation.clock,
@@ -152,6 +176,7 @@ class Worker:
             started,
             lambda: configured.catalog.digest,
             self._log,
+            self._refuses,
         )
         self._gate = Gate(
             foundation.store,
@@ -160,7 +185,7 @@ class Worker:
             lambda: configured.catalog,
             foundation.clock,
             foundation.seals,
-            self._presence.may_admit,
+            self._ground,
             configured.limits,
         )
         self._services = Services(
@@ -179,6 +204,7 @@ class Worker:
             log=self._log,
         )
         self._kernel = Kernel(self._services)
+        self._grounds = grounds_of(watch, self._presence, self._guard, recordings, self._kernel)
         self._lost = Lost(
             foundation.store,
             foundation.clock,
@@ -196,9 +222,16 @@ class Worker:
         await self._presence.claim(self._life.before())
         self._life.begin(self._services.started)
         await self._bury_the_dead()
+        await self._guard.look()
         await self._presence.arrive(VERSION)
         self._watch.listeners.append(self._informed)
-        self._kernel.every_second += [self._presence.keep, self._drain, self._look_for_lost, self._measure]
+        self._kernel.every_second += [
+            self._guard.beat,
+            self._presence.keep,
+            self._drain,
+            self._look_for_lost,
+            self._measure,
+        ]
         share = configured.config.gateway.workers > 1
         secret = cluster_secret(foundation.key_folder)
         protocols = served(
@@ -221,9 +254,17 @@ class Worker:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._log.info("serving", listeners=[str(each.address) for each in configured.config.listeners])
         collector.settle()
+        with contextlib.suppress(Unavailable):  # who is asked whether we are ready need not wait for the next one
+            await self._presence.beat()
         await self._kernel.run()
         with contextlib.suppress(Unavailable):
             await self._presence.leave()
+
+    def _refuses(self) -> tuple[str, ...]:
+        return self._grounds.all()
+
+    def _ground(self) -> Ground | None:
+        return self._grounds.first()
 
     def _front(self, listener: Listener, alpn: Sequence[str]) -> Front:
         reached = (listener.public_address or listener.address).host
@@ -270,6 +311,7 @@ class Worker:
             self._reload()
         elif item.kind is FeedKind.KEYS:
             self._foundation.reload_keys()
+            self._guard.look_soon()
 
     def _reload(self) -> None:
         """Read the configuration again; sessions that it no longer allows end."""

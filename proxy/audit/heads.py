@@ -54,6 +54,13 @@ def good_signature(kid: str, signature: str, text: bytes, public_keys: Mapping[s
     return True
 
 
+def encoded_key(key: object) -> str:
+    """The raw public key in base64url without padding; "" for what is no Ed25519 key."""
+    if not isinstance(key, Ed25519PublicKey):
+        return ""
+    return base64.urlsafe_b64encode(key.public_bytes_raw()).rstrip(b"=").decode()
+
+
 def decoded(text: str) -> bytes:
     """The bytes of base64url without padding. ``binascii.Error`` or ``ValueError`` for anything else."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxy.audit.chain import Finding
+from proxy.audit.restores import Restore
+from proxy.core.ports import Reader
 from proxy.core.trail import TrailRow
 
 DigestOf = Callable[[str], str | None]
@@ -85,6 +87,22 @@ def verify_recordings(rows: Iterable[TrailRow], digest_of: DigestOf, machine: st
     verifier = RecordingsVerifier(digest_of, machine)
     verifier.feed(rows)
     return verifier.report()
+
+
+def unnamed(reader: Reader, keys: Iterable[str], last: int) -> list[str]:
+    """Return the keys of recordings that no row up to row ``last`` names. Each key ends in its session's id."""
+    return [key for key in keys if not _named(reader, key, last)]
+
+
+def _named(reader: Reader, key: str, last: int) -> bool:
+    about = ("session", key.rpartition("/")[2])
+    rows = reader.trail_after(0, 1, kind="session_started", subject=about)
+    return bool(rows) and rows[0].seq <= last and rows[0].body.get("recording") == key
+
+
+def lost_by(restores: Iterable[Restore], ended: float) -> Restore | None:
+    """Return the restore by which the rows of a recording may be lost that ended at ``ended`` (epoch seconds)."""
+    return next((each for each in restores if ended <= each.at), None)
 
 
 def _compared(told: str, found: str | None) -> str:

@@ -44,9 +44,12 @@ class Home:
         except OSError as error:
             raise Failed(f"{self.file} cannot be read: {error.strerror}") from None
         if stat.S_IMODE(mode) & 0o077:
+            from shlex import quote
+
             raise Failed(
                 f"{self.file} can be read by others, so its log-in may be known to them",
-                hint=f"tidegate logout, then tidegate login; or, if you are sure: chmod 600 {self.file}",
+                hint="tidegate logout, then tidegate login; or, if you are sure: chmod 600 "
+                + quote(str(self.file)),
             )
         return self._parsed(text)
 

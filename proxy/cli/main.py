@@ -54,7 +54,7 @@ COMMANDS: Mapping[str, str] = {
 GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "audit": (
         "The trail: who did what, and whether it is whole.",
-        {"log": "auditing:log", "verify": "auditing:verify"},
+        {"log": "auditing:log", "verify": "auditing:verify", "restored": "auditing:restored"},
     ),
     "config": (
         "The gateway's configuration file.",

@@ -182,6 +182,7 @@ class Refusal(StrEnum):
     TOKEN_CUT_SHORT = "token_cut_short"
     TOKEN_EXPIRED = "token_expired"
     NO_TLS = "no_tls"
+    PLAINTEXT = "plaintext"
     WRONG_ACCOUNT = "wrong_account"
     WRONG_DATABASE = "wrong_database"
     WRONG_PROTOCOL = "wrong_protocol"

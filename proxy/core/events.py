@@ -363,6 +363,30 @@ class TargetsAuthorityRotated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TrailRestored(Event):
+    """Somebody says that the store was put back: the trail goes on from here under a new ``origin``, a number. Rows
+    behind row ``kept`` that were signed under an older one are lost, up to ``lost``, the last that is known of (0:
+    none is)."""
+
+    reason: str = sensitive()
+    origin: int = public()
+    kept: int = public()
+    lost: int = public()
+    lost_digest: str = public()
+
+
+@dataclass(frozen=True, slots=True)
+class TrailTakenUp(Event):
+    """``node`` remembered no signed head: it takes the newest of the store, of row ``seq``, for what it saw (0: an
+    older version had left the store before it signed anything). A new
+    host does so once; one that did so before has lost what it remembered."""
+
+    node: str = public()
+    seq: int = public()
+    digest: str = public()
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStarted(Event):
     node: str = public()
     version: str = public()

@@ -203,6 +203,10 @@ class Reader(Protocol):
         ...
 
     def trail_heads(self, after: int = 0, limit: int = 1000) -> list[TrailHead]: ...
+    def newest_trail_heads(self, limit: int = 100) -> list[TrailHead]:
+        """Newest first: of the last origin, then of the last row."""
+        ...
+
     def nodes(self) -> list[Node]: ...
 
 
@@ -299,6 +303,20 @@ class Recordings(Protocol):
     """Opens recorders. ``key`` is where the recording will be found (also while it is live)."""
 
     def open(self, session: str, header: Mapping[str, object]) -> tuple[str, Recorder]: ...
+
+
+class HeadMemory(Protocol):
+    """What this host remembers, beside its key and not in the store: the newest head that it signed, or saw signed.
+    Errors of both: ``Unavailable`` (code ``keys_unsafe``)."""
+
+    def newest(self) -> TrailHead | None:
+        """Return it; one of row 0 where the key was made here and has signed nothing; None where nothing is
+        remembered, as of a key that came from another host."""
+        ...
+
+    def keep(self, head: TrailHead) -> None:
+        """Remember ``head``, unless what is remembered is newer. On disk when it returns."""
+        ...
 
 
 class TokenKeys(Protocol):

@@ -159,6 +159,10 @@ class Inspector(Protocol):
         """Records that close what is still open when the line ends; ``outcome`` is CUT or UNKNOWN."""
         ...
 
+    def holds(self) -> int:
+        """Bytes that are kept: of messages that are not whole yet, and under names."""
+        ...
+
     def close(self) -> None:
         """Drop all that is kept, and take parts that know each other apart; nothing is asked afterwards."""
         ...

@@ -101,6 +101,41 @@ def chunks(file: BinaryIO, at: int = 0, previous: bytes = FIRST) -> Iterator[Chu
         at, previous = end, running
 
 
+class Head(NamedTuple):
+    """The head of a chunk as it stands there, unchecked: ``before`` and ``running`` are the running hashes of what
+    is before its end and of all up to it."""
+
+    type: int
+    first: int
+    at: int
+    end: int
+    before: bytes
+    running: bytes
+
+    def content(self, file: BinaryIO) -> bytes:
+        """The stored bytes. ``Altered`` when they are not what the head says."""
+        for chunk in chunks(file, self.at, self.before):
+            return chunk.stored
+        raise Altered(self.at, "the chunk is not whole")
+
+
+def heads(file: BinaryIO, at: int = 0, before: bytes = FIRST) -> Iterator[Head]:
+    """The heads of the chunks from byte ``at`` on, up to the first chunk that is not all there: what is between is
+    not read."""
+    at, size = at or len(MAGIC), file.seek(0, os.SEEK_END)
+    while at + CHUNK <= size:
+        file.seek(at)
+        head = file.read(CHUNK)
+        stored, raw, kind, first = NUMBERS.unpack(head[: NUMBERS.size])
+        end = at + CHUNK + stored
+        if end > size:
+            return
+        if max(stored, raw) > LARGEST or kind not in (HEADER, FRAMES, END):
+            raise Altered(at, "the chunk was altered: its head makes no sense")
+        yield Head(kind, first, at, end, before, head[NUMBERS.size :])
+        at, before = end, head[NUMBERS.size :]
+
+
 class Piece(NamedTuple):
     """A chunk to be: its ``frames`` are numbered from ``first`` on."""
 

@@ -66,8 +66,7 @@ class Recording:
         return self._timed(self._frames(Place()))
 
     def records_from(self, place: "Place") -> Iterator[Timed]:
-        """The records from ``place`` on, which moves along. Their ``at`` may be off by as much as the wall clock
-        was set before: what noted that may lie before the place."""
+        """The records from ``place`` on, which moves along."""
         return self._timed(self._frames(place))
 
     def tail(self) -> Iterator[Timed]:
@@ -116,6 +115,8 @@ class Recording:
                     if frame.number >= place.next:
                         place.next = frame.number + 1
                         yield frame
+                    elif frame.kind == codec.CLOCK:  # each chunk has one: what comes behind it is timed by it
+                        yield frame
                 if chunk.type == container.END:
                     return True
         return False
@@ -133,6 +134,8 @@ class Recording:
                     return False
                 if frame.number == place.next:
                     place.next += 1
+                    yield frame
+                elif frame.kind == codec.CLOCK:
                     yield frame
         return bool(paths) or self.size <= place.at
 

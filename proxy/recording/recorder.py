@@ -99,6 +99,14 @@ class FileRecordings:
         if self._unready is not None:
             raise self._unready
 
+    def refuses(self) -> bool:
+        """Whether ``ready`` says no now."""
+        try:
+            self.ready()
+        except Unavailable:
+            return True
+        return False
+
     def _looked(self) -> Unavailable | None:
         try:
             free = os.statvfs(self._root)

@@ -46,11 +46,12 @@ class Open:
 @dataclass(slots=True)
 class Joiner:
     """Fed records in order, gives each statement when it is finished. ``running`` are those that are not; the
-    server may have answered some of them."""
+    server may have answered some of them. ``texts`` gives a prepared text that was not among what was fed."""
 
     session: str
     rows: Rows
     running: dict[int, Open] = field(default_factory=dict)
+    texts: Callable[[int], StatementPrepared | None] = lambda ref: None
     _prepared: dict[int, StatementPrepared] = field(default_factory=dict)
 
     def feed(self, timed: Timed) -> tuple[Joined, float] | None:
@@ -90,13 +91,17 @@ class Joiner:
         if kind == "mismatch":
             opened.joined["mismatch"] = f"the target answered {data['tag']}: this text is not what ran"
             return
-        found = (self._prepared.get(int(ref)) for ref in str(data["prepared"]).split())
+        found = (self._text(int(ref)) for ref in str(data["prepared"]).split())
         opened.joined["perhaps"] = [
             each.text.decode("utf-8", "replace") if each else "prepared elsewhere" for each in found
         ]
 
+    def _text(self, ref: int) -> StatementPrepared | None:
+        """What was prepared as ``ref``; 0 is nothing."""
+        return (self._prepared.get(ref) or self.texts(ref)) if ref else None
+
     def _open(self, timed: Timed, record: StatementStarted) -> Open:
-        prepared = self._prepared.get(record.ref)
+        prepared = self._text(record.ref)
         text = prepared.text if prepared else record.text
         joined: Joined = {
             "session": self.session,

@@ -24,6 +24,7 @@ from proxy.sessions.services import Engine, Services
 from proxy.sessions.session import Session
 from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
+from proxy.sessions.turned_away import TurnedAway
 
 ACCEPTS_A_TURN = 32
 """Connections taken in one turn of the loop."""
@@ -60,12 +61,21 @@ class Kernel:
         self._sessions: set[Session] = set()
         self._ledger = Ledger(services.store, services.clock, services.log)
         self._figures = Figures(services.metrics)
+        self._turned_away = TurnedAway(services.clock.monotonic, services.log)
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: asyncio.TaskGroup | None = None
         self.every_second: list[Callable[[], Awaitable[None]]] = [self._tell]
         self.background: list[Callable[[], Awaitable[object]]] = []
+
+    def memory_is_short(self) -> bool:
+        """Whether nobody new is let in because of what waits in memory."""
+        return self._services.holdings.refuses()
+
+    def closed(self) -> bool:
+        """Whether no connection is taken any more, or yet."""
+        return not self._doors or self._stopping.is_set()
 
     def known(self) -> frozenset[str]:
         """The ids of the sessions that are here, or whose end the store has not taken yet."""
@@ -193,7 +203,9 @@ class Kernel:
     async def _refuse(self, engine: Engine, session: Session, error: TidegateError) -> None:
         services = self._services
         left = isinstance(error, PeerError) and error.code == "closed"
-        if not left:
+        if not left and session.admission is None:
+            self._turned_away.note(session.id, session.source, error.code, error.detail)
+        elif not left:
             services.log.info(
                 "refused", session=session.id, source=session.source, why=error.code, detail=error.detail
             )
@@ -233,6 +245,7 @@ class Kernel:
 
     async def _last_words(self) -> None:
         """Nobody is left to try again later."""
+        self._turned_away.flush(math.inf)
         try:
             await self._services.gate.flush(math.inf)
             await self._ledger.catch_up(math.inf)
@@ -241,6 +254,7 @@ class Kernel:
 
     async def _tell(self) -> None:
         now = self._services.clock.monotonic()
+        self._turned_away.flush(now)
         await self._services.gate.flush(now)
         await self._ledger.catch_up(now)
 
@@ -289,6 +303,10 @@ class Kernel:
             except Exception as error:  # one that cannot be looked after ends, and no other
                 services.log.exception("tick failed", session=session.id)
                 session.fail(error)
+        services.holdings.survey(
+            each.burden for each in self._sessions if each.burden is not None and each.ending is None
+        )
+        services.metrics.gauge("tidegate_waiting_bytes", services.holdings.total)
         self._figures.look(self._sessions)
         services.metrics.gauge("tidegate_feed_lag_seconds", services.watch.lag)
 

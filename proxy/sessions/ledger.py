@@ -1,11 +1,15 @@
 """What the store is told of sessions: that they began, that they ended, and of admissions that came to nothing.
 
-An end the store does not take is kept here and told again every second until it does: else the session would be
-live for ever in the eyes of everybody else. Owned by the kernel, written to by sessions; knows no socket.
+Ends that nobody waits for are told together, with the next start where one comes: a commit is a fifth of what a
+log-in costs. An end the store does not take is kept here and told again every second until it does: else the
+session would be live for ever in the eyes of everybody else. Owned by the kernel, written to by sessions; knows no
+socket.
 """
 
+import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -16,14 +20,25 @@ from proxy.core.events import AdmissionUnused
 from proxy.core.identity import names
 from proxy.core.ports import Clock, Store
 from proxy.core.sessions import SessionRecord
-from proxy.sessions.ending import begin, finish
+from proxy.sessions.ending import NOT_A_CUT, begin, finish
 
 UNTOLD_MOST = 10_000
 """Ends kept while the store is away. What does not fit is found by ``lost`` when it is back."""
 A_TIME = 100
 """Of those, told in one transaction."""
+TOGETHER = 0.05
+"""Seconds that an end waits for others, at most; a cut's, whose receipt is waited for, not at all."""
 WINDOW = 10.0
 """Seconds in which admissions that came to nothing alike are counted instead of written one by one."""
+
+
+@dataclass(slots=True)
+class Ends:
+    """Ends that are told together: by whose session came first, when it is ``due``. Then all are ``told``."""
+
+    waiting: list[tuple[SessionRecord, AdmissionUnused]] = field(default_factory=list)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Ledger:
@@ -33,6 +48,7 @@ class Ledger:
         self._store = store
         self._log = log
         self._untold: dict[str, tuple[SessionRecord, AdmissionUnused]] = {}
+        self._ends: Ends | None = None
         self._unused: Tally[AdmissionUnused] = Tally(store, clock, WINDOW, repeated)
 
     def untold(self) -> Iterator[str]:
@@ -41,16 +57,41 @@ class Ledger:
     async def began(self, record: SessionRecord, admission: Admission, most: int) -> None:
         """Store a session's start. ``Unavailable`` when it is not known to be kept, ``Denied`` beyond ``most`` live
         sessions of its grant."""
+        if self._ends is not None:
+            self._ends.due.set()
+            await asyncio.sleep(0)  # they are handed to the store first, and go into the same commit
         await self._store.commit(lambda writer: begin(writer, record, admission, most))
 
     async def ended(self, record: SessionRecord, otherwise: AdmissionUnused) -> None:
         """Store a session's end, now or when the store is back; ``otherwise`` where its start was never kept."""
+        ends = self._ends or Ends()
+        ends.waiting.append((record, otherwise))
+        if record.end_reason not in NOT_A_CUT or len(ends.waiting) >= A_TIME:
+            ends.due.set()
+        if ends is self._ends:
+            await ends.told.wait()
+            return
+        self._ends = ends
         try:
-            await self._tell([(record, otherwise)])
-        except Unavailable:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER):
+                    await ends.due.wait()
+            self._ends = None
+            await self._tell(ends.waiting)
+        except BaseException as error:  # whoever ends this one must not take the others along
+            self._keep(ends.waiting)
+            if not isinstance(error, Unavailable):
+                raise
+        finally:
+            self._ends = None if self._ends is ends else self._ends
+            ends.told.set()
+
+    def _keep(self, ends: list[tuple[SessionRecord, AdmissionUnused]]) -> None:
+        """For when the store is back."""
+        for record, otherwise in ends:
             if len(self._untold) >= UNTOLD_MOST:
                 self._log.error("session end not stored", session=record.id, reason=record.end_reason)
-                return
+                continue
             self._log.warning("session end to be stored later", session=record.id, reason=record.end_reason)
             self._untold[record.id] = record, otherwise
 

@@ -42,7 +42,8 @@ class Heard:
 
 
 class Presence:
-    """``started`` (epoch seconds) tells the node's lives apart; ``digest`` gives the configuration's."""
+    """``started`` (epoch seconds) tells the node's lives apart; ``digest`` gives the configuration's, ``refuses``
+    the words of the grounds on which the node admits nobody."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Presence:
         started: float,
         digest: Callable[[], str],
         log: Any,
+        refuses: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,6 +63,8 @@ class Presence:
         self._started = started
         self._digest = digest
         self._log = log
+        self._refuses = refuses
+        self._said: tuple[str, ...] = ()
         self._synchronous = True
         self._drains = 0.0
         self._drains_in: float | None = None
@@ -73,9 +77,10 @@ class Presence:
         """Whether nobody else has been heard under this name for a while."""
         return self._clock.monotonic() >= self._twin_until
 
-    def may_admit(self) -> bool:
-        """Whether this node hears of revocations, knows what time it is, and is the only one of its name."""
-        return self._synchronous and self.alone and self._watch.fresh()
+    @property
+    def synchronous(self) -> bool:
+        """Whether this machine's clock was the store's, but for a little, at the last sign of life."""
+        return self._synchronous
 
     @property
     def drains_in(self) -> float | None:
@@ -109,10 +114,11 @@ class Presence:
         self._judge(await self._store.commit(unit))
 
     async def keep(self) -> None:
-        """A sign of life where one is due, or where the feed was read further, for which others wait: call it every
-        second. One that failed is tried again the next time."""
+        """A sign of life where one is due, where the feed was read further, for which others wait, or where this
+        node begins or ceases to refuse everybody: call it every second. One that failed is tried again the next
+        time."""
         now, position = self._clock.monotonic(), self._watch.position
-        if now >= self._next or position != self._told:
+        if now >= self._next or position != self._told or self._refuses() != self._said:
             await self.beat()
             self._next, self._told = now + BEATS - 0.5, position  # seconds are not counted that well
 
@@ -165,7 +171,7 @@ class Presence:
         twin = own is not None and own.started != self._started
         # Kept where the row is gone meanwhile: the listeners are closed for this process's life.
         drains = own.drains if own is not None and not twin and own.drains else self._drains
-        now = writer.now()
+        now, self._said = writer.now(), self._refuses()
         heard = Heard(now - self._clock.now(), own is not None, twin, now, drains)
         writer.put_node(
             Node(
@@ -176,6 +182,7 @@ class Presence:
                 feed_seen=self._watch.position,
                 digest=self._digest(),
                 drains=drains,
+                refuses=self._said,
                 speaks=VOCABULARY,
             )
         )

@@ -93,8 +93,7 @@ class Relay:
         self._boundary = asyncio.Event()
         self._quiet = asyncio.Event()
         self._target_gone = False
-        self._over = False
-        self._owing = False
+        self._over = self._owing = False
         self._behind = b""
         self._waiting: tuple[Wait, Iterator[Step]] | None = None
         self._halves: list[EndReason] = []

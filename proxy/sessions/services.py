@@ -10,6 +10,7 @@ from proxy.core.access import Admission, Claims, Decision, Grant, Outcome, Refus
 from proxy.core.actions import Action
 from proxy.core.errors import Denied, TidegateError
 from proxy.core.ports import Clock, Ids, Metrics, Recordings, Store
+from proxy.sessions.holdings import Holdings
 from proxy.sessions.registry import Registry
 from proxy.sessions.rests import Rests
 from proxy.sessions.watch import Watch
@@ -77,6 +78,7 @@ class Settings:
     shutdown_grace: float = 10.0
     durable: bool = False
     sessions_per_grant: int = 0
+    max_waiting: int = 256 * 1024 * 1024
 
 
 async def allowed(admission: Admission, action: Action) -> Decision:
@@ -106,6 +108,11 @@ class Services:
     decide: Callable[[Admission, Action], Awaitable[Decision]] = allowed
     workshop: Workshop = field(default_factory=Workshop)
     rests: Rests = field(default_factory=Rests)
+    holdings: Holdings = field(init=False)
+
+    def __post_init__(self) -> None:
+        holdings = Holdings(lambda: self.settings.max_waiting, self.loop.time, self.log)
+        object.__setattr__(self, "holdings", holdings)
 
     @property
     def settings(self) -> Settings:

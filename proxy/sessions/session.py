@@ -21,6 +21,7 @@ from proxy.core.records import Outcome as Ending
 from proxy.core.sessions import CutReceipt, ServedBy, SessionRecord, Totals
 from proxy.core.states import EndReason, SessionStatus
 from proxy.core.steps import Inspector
+from proxy.sessions.burden import Burden, RelayWeight, Weight
 from proxy.sessions.conversation import Conversation, Farewell
 from proxy.sessions.deadline import Deadline
 from proxy.sessions.dialling import Reached, connect
@@ -53,6 +54,7 @@ class Session:
         self.startup_by = services.loop.time() + services.settings.startup_timeout
         self.relaying: Conversation | None = None
         self.relayed: Conversation | None = None
+        self.burden: Burden | None = None
         self.vouched: Callable[[], None] = nothing
         self.logged_in: Callable[[], None] = nothing
         self.leaving: list[Callable[[], None]] = []
@@ -77,6 +79,7 @@ class Session:
         can be cut: it is filed under its grant before anything is checked."""
         services = self._services
         self._waits_for = EndReason.STORE_LOST
+        services.holdings.check()
         admission = await services.gate.admit(credential, wish, self._file)
         self._waits_for = EndReason.TARGET_UNREACHABLE
         services.registry.file(self, Scope.RESOURCE, admission.resource.name)
@@ -182,15 +185,19 @@ class Session:
         relay.failed_with = self.broke
         if self._admitted().grant.conditions.get("record_traffic"):
             relay.keep_step()
-        await self.converse(relay, target, control)
+        await self.converse(relay, target, control, RelayWeight(relay))
 
-    async def converse(self, conversation: Conversation, target: Stream, control: TargetControl) -> None:
+    async def converse(
+        self, conversation: Conversation, target: Stream, control: TargetControl, weight: Weight
+    ) -> None:
         """``relay`` for any kind of conversation: go on until the session ends, then end it well."""
         self._recorded()
         sides = Sides(self.client, target, conversation, control)
         async with asyncio.TaskGroup() as tasks:
             self.relaying = self.relayed = conversation
             self._target = target
+            self.burden = Burden(self.id, self.client, target, weight, self.end)
+            self.client.on_bulk = self._much_came
             self.logged_in()
             conversation.start(tasks)
             if self.ending is not None:
@@ -206,6 +213,10 @@ class Session:
                 self.relaying = None
                 self._services.registry.remove(self)
                 target.close()
+
+    def _much_came(self) -> None:
+        if self.ending is None and self.burden is not None:
+            self._services.holdings.look(self.burden)
 
     def _recorded(self) -> Recorder:
         if self._recorder is None or self.record is None:
@@ -323,6 +334,8 @@ class Session:
         self._deadline.close()
         self.client.close()
         self._services.registry.remove(self)
+        if self.burden is not None:
+            self._services.holdings.forget(self.burden)
         if self.ending is None:  # from here on nothing may interrupt: ``end`` does nothing any more
             now = self._services.clock.now()
             self.ending = End(EndReason.SHUTDOWN, "", now, now)
@@ -336,7 +349,7 @@ class Session:
     def _let_go(self) -> None:
         """Know nobody any more who knows this session: what it held goes now, not when Python's collector runs."""
         self.vouched = self.logged_in = nothing
-        self._task = self._target = None
+        self._task = self._target = self.burden = None
         while self.leaving:
             self.leaving.pop()()
         if self.relayed is not None:

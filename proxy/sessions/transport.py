@@ -43,9 +43,10 @@ class Stream:
     in ``on_end``. Not safe to use from two threads."""
 
     __slots__ = (
-        "__weakref__", "_buffer", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending",
+        "__weakref__", "_calm", "_kept", "_loop", "_on_data", "_on_drain", "_on_end", "_pending",
         "_read_size", "_reading", "_ready_reads", "_receive", "_send", "_shut", "_sock", "_tls", "_waiter",
-        "bytes_read", "bytes_written", "congested", "stalled_since",
+        "bytes_read", "bytes_written", "congested", "on_bulk", "stalled_since",
+        "unsent",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -59,7 +60,7 @@ class Stream:
         self._send: Callable[[bytes | bytearray | memoryview], int] = sock.send
         self._pending: Callable[[], int] | None = None
         self._tls: ssl.SSLSocket | None = None
-        self._buffer = bytearray()
+        self.unsent = bytearray()
         self._kept = False
         self._shut = False
         self._read_size = SMALL_READ
@@ -70,6 +71,7 @@ class Stream:
         self._on_data: Callable[[bytes], None] | None = None
         self._on_end: Callable[[Exception | None], None] | None = None
         self._on_drain: Callable[[], None] | None = None
+        self.on_bulk: Callable[[], None] | None = None
         self.bytes_read = 0
         self.bytes_written = 0
         self.congested = False
@@ -243,7 +245,7 @@ class Stream:
 
         ``congested`` from then on: so much is unsent that the other side should not be read."""
         self.bytes_written += len(data)
-        if not self._buffer:
+        if not self.unsent:
             try:
                 sent = self._send(data)
             except _BLOCKED:
@@ -261,11 +263,11 @@ class Stream:
 
     def _later(self, data: bytes | memoryview) -> None:
         """Keep what the kernel did not take."""
-        if not self._buffer:
+        if not self.unsent:
             self.stalled_since = self._loop.time()
             self._loop.add_writer(self._sock.fileno(), self._writable)
-        self._buffer += data
-        self.congested = len(self._buffer) >= HIGH_WATER
+        self.unsent += data
+        self.congested = len(self.unsent) >= HIGH_WATER
 
     def _push(self, data: bytearray | memoryview) -> int:
         """Bytes the kernel took; a TLS socket takes one record at a time."""
@@ -282,14 +284,14 @@ class Stream:
         return sent
 
     def _writable(self) -> None:
-        sent = self._push(self._buffer)
+        sent = self._push(self.unsent)
         if self.closed:
             return
         if sent:
-            del self._buffer[:sent]
-            self.congested = len(self._buffer) >= HIGH_WATER
+            del self.unsent[:sent]
+            self.congested = len(self.unsent) >= HIGH_WATER
             self.stalled_since = self._loop.time()
-        if not self._buffer:
+        if not self.unsent:
             self.stalled_since = None
             self._loop.remove_writer(self._sock.fileno())
             if self._on_drain is not None:
@@ -342,6 +344,8 @@ class Stream:
         """A full read and those behind it that are there: each by itself would cost a turn of the loop, and a
         write. What stopped it, if it is the end, shows again when it is asked for."""
         asked, self._calm, self._read_size = self._read_size, 0, READ_SIZE
+        if self.on_bulk is not None:
+            self._loop.call_soon(self.on_bulk)
         plain = self._tls is None
         if plain and asked != SMALL_READ:
             self._read_size = BULK_READ_SIZE
@@ -380,7 +384,7 @@ class Stream:
         """In push mode: say that nothing follows (close_notify and FIN) once all that is kept has been sent, and
         then call ``done``; reading goes on. A peer that does not take it shows in ``stalled_since``, or by
         ``on_end``."""
-        if self._buffer:
+        if self.unsent:
             self._on_drain = partial(self._say_end, done)
         else:
             self._say_end(done)
@@ -424,10 +428,10 @@ class Stream:
         self.hold()
         try:
             async with asyncio.timeout(patience):
-                while self._buffer and not self.closed:
+                while self.unsent and not self.closed:
                     self._loop.remove_writer(self._sock.fileno())
-                    pending = bytes(self._buffer)
-                    self._buffer.clear()
+                    pending = bytes(self.unsent)
+                    self.unsent.clear()
                     self.congested = False
                     await self.send(pending)
         except (TimeoutError, PeerError):
@@ -478,8 +482,8 @@ class Stream:
             self._waiter.set_result(None)
         self._sock.close()
         # Whoever was told of the peer holds this stream too. A new buffer: the old may be in use further up.
-        self._on_data = self._on_end = self._on_drain = self._pending = None
-        self._receive, self._send, self._buffer = _closed, _closed, bytearray()
+        self._on_data = self._on_end = self._on_drain = self._pending = self.on_bulk = None
+        self._receive, self._send, self.unsent = _closed, _closed, bytearray()
 
 
 def _closed(_: object) -> Any:

@@ -28,6 +28,7 @@ class Hold(IntFlag):
     RECORDER = 64
     REST = 128
     ANSWERS = 256
+    MEMORY = 512
 
 
 class Waits:

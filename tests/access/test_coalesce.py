@@ -17,6 +17,15 @@ def test_the_first_is_written_and_the_rest_counted_until_the_window_closes() -> 
     assert coalescer.closed(100.0) == []
 
 
+def test_the_newest_of_a_kind_can_be_asked_for_and_beyond_the_limit_all_are_one_kind() -> None:
+    coalescer: Coalescer[str] = Coalescer(10.0, limit=1)
+    assert coalescer.last("a") is None
+    coalescer.first("a", "1", 0.0)
+    coalescer.first("a", "2", 0.0)
+    coalescer.first("b", "3", 0.0)
+    assert (coalescer.last("a"), coalescer.last("b"), coalescer.last("c")) == ("2", "3", "3")
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 5), st.booleans()), max_size=200))
 def test_nothing_is_lost_whatever_happens(steps: list[tuple[int, float, bool]]) -> None:
     coalescer: Coalescer[int] = Coalescer(10.0, limit=8)

@@ -14,6 +14,7 @@ from proxy.access.ssh_wire import read_line
 from proxy.core.access import Claims, Grant, Outcome, Refusal, UserCertificate, Wish
 from proxy.core.errors import Denied, Unavailable
 from proxy.core.feed import Scope
+from proxy.core.grounds import GATE, Ground
 from tests.access.world import HOUR, KEY, OFFICE, RULES, World, rule, wish, world
 
 Situation = Callable[[World], Awaitable[tuple[str, Wish]]]
@@ -282,14 +283,18 @@ async def test_each_refusal_says_why_and_is_in_the_trail(situation: Situation, w
     assert last.actor in {"anonymous", "alice", "eve"}
 
 
-async def test_no_tls_is_refused_before_a_token_is_looked_at() -> None:
+BEFORE = {Refusal.NO_TLS, Refusal.PLAINTEXT}
+
+
+@pytest.mark.parametrize("why", sorted(BEFORE))
+async def test_some_are_refused_before_a_token_is_looked_at(why: Refusal) -> None:
     a = world()
-    error = await a.gate.refuse(Refusal.NO_TLS, wish())
-    assert (error.code, a.kinds()) == (Refusal.NO_TLS, ["admission_refused"])
+    error = await a.gate.refuse(why, wish())
+    assert (error.code, a.kinds()) == (why, ["admission_refused"])
 
 
 def test_no_refusal_is_without_a_test() -> None:
-    assert {why for _, why in TABLE} | {Refusal.NO_TLS} == set(Refusal)
+    assert {why for _, why in TABLE} | BEFORE == set(Refusal)
 
 
 async def test_unknown_forbidden_and_forged_get_one_answer() -> None:
@@ -377,10 +382,11 @@ async def test_what_is_not_verified_is_not_registered() -> None:
     assert a.registered == []
 
 
-async def test_a_node_that_does_not_hear_admits_nobody() -> None:
+@pytest.mark.parametrize("ground", GATE)
+async def test_a_node_that_has_a_ground_admits_nobody(ground: Ground) -> None:
     a = world()
     text, asked = await plain(a)
-    a.fresh = False
+    a.ground = ground
     for _ in range(3):
         with pytest.raises(Unavailable):
             await admit(a, text, asked)
@@ -390,7 +396,7 @@ async def test_a_node_that_does_not_hear_admits_nobody() -> None:
     assert (last.kind, last.actor, last.body["why"], last.body["times"]) == (
         "admission_refused",
         "alice",
-        "not_fresh",
+        ground,
         3,
     )
 
@@ -402,7 +408,7 @@ async def test_a_node_that_went_deaf_while_it_read_admits_nobody() -> None:
 
     async def slow(query):  # type: ignore[no-untyped-def]
         facts = await read(query)
-        a.fresh = False
+        a.ground = Ground.NOT_FRESH
         return facts
 
     a.store.read = slow  # type: ignore[method-assign]

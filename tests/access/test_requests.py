@@ -492,6 +492,7 @@ FORGERIES: list[dict[str, Any]] = [
     {"expires": 9e9},
     {"groups": frozenset({"approvers"})},
     {"decision": Decision(Outcome.NEEDS_APPROVAL, approvals=1, approvers="approvers")},
+    {"decision": Decision(Outcome.NEEDS_APPROVAL, approvals=1, approvers="approvers", newer={"later": 1})},
     {"sealed": ""},
     {"sealed": "", "mac": ""},
     {"mac": "00"},

@@ -19,6 +19,7 @@ from proxy.access.seals import Seals
 from proxy.access.tokens import Tokens
 from proxy.adapters.ssh_keys import Ed25519SshKeys
 from proxy.core.access import Claims, Grant, Outcome, Wish
+from proxy.core.grounds import Ground
 from proxy.core.identity import Account, Catalog, Identity, Resource, Role
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
@@ -122,7 +123,7 @@ class World:
 
     catalog: Catalog
     limits: AccessLimits = field(default_factory=AccessLimits)
-    fresh: bool = True
+    ground: Ground | None = None
     life: float = 600.0
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ class World:
             lambda: self.catalog,
             self.clock,
             self.seal,
-            lambda: self.fresh,
+            lambda: self.ground,
             lambda: self.limits,
         )
         self.registered: list[Claims] = []

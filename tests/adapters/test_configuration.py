@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from gateway_config.loading import read
+from gateway_config.policies import Policy
 from gateway_config.schema import digest
+from proxy.access.seals import CONDITIONS
 from proxy.access.tokens import AS_LONG_AS_GRANT
-from proxy.adapters.configuration import catalog, password_hashes, store_password
+from proxy.adapters.configuration import _conditions, catalog, password_hashes, store_password
 from proxy.core.access import Outcome
 from proxy.core.errors import Unavailable
 from proxy.core.identity import Account, Role
@@ -337,3 +339,11 @@ def test_nothing_prints_what_was_resolved(config):
     said = f"{found}{shop}{shop.accounts[0].credential!r}{shop.options!r}{config!r}"
     assert " secret" not in said
     assert "***" in said
+
+
+def test_what_a_policy_says_in_a_grant_is_what_this_version_keeps_to() -> None:
+    """Else a grant that it makes could not be used by itself."""
+    said = {"record_rows": 3, "record_input": True, "record_traffic": True, "token_life": "grant"}
+    policy = {"name": "p", "who": ["*"], "resources": ["*"], "accounts": ["*"], "networks": ["10.0.0.0/8"]}
+    whole = Policy.model_validate({**policy, "max_duration": "1h", "approval": "automatic", **said})
+    assert set(_conditions(whole)) == CONDITIONS

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shlex
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ def test_a_key_that_others_may_read_is_not_used(folder: KeyFolder, name: str, bi
         everything(KeyFolder(folder.path))
     assert refused.value.code == "keys_unsafe"
     assert "chmod" in refused.value.hint
+
+
+def test_what_it_says_to_do_is_a_line_for_a_shell(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path / "with a blank")
+    everything(folder)
+    (folder.path / "cluster.key").chmod(0o640)
+    with pytest.raises(Unavailable) as refused:
+        everything(KeyFolder(folder.path))
+    assert shlex.split(refused.value.hint) == ["chmod", "go=", str(folder.path / "cluster.key")]
 
 
 def test_a_folder_that_others_may_read_is_not_used(tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import pytest
 
 from proxy.adapters.clock import SystemClock
 from proxy.api import folder as folder_module
-from proxy.api.folder import FolderRecordings, Places
+from proxy.api.folder import FolderRecordings
 from proxy.api.services import Kept, KeptPage
 from proxy.core.records import Content, Flow, Outcome, Passed, Resized, StatementFinished, StatementStarted, Via
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import EndReason, SessionStatus
 from proxy.recording import places
-from proxy.recording.reader import Place
 from proxy.recording.recorder import FileRecordings
 from proxy.recording.statements import NoRows
 from tests.api.test_folder import of
@@ -170,16 +169,6 @@ async def test_a_shell_is_told_of_a_session_too_long_to_look_through(
             await asyncio.sleep(0.01)
     assert folder.running(ssh(key)) is None, "not found in a glance"
     await pen.close({})
-
-
-def test_places_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "PLACES_MOST", 2)
-    kept = Places()
-    for number in (1, 2, 3):
-        kept.keep("key", number, Place(number + 1, (number * 100, b"running")))
-    begun = [kept.after("key", number).begun[0] for number in (1, 2, 3)]
-    assert begun == [0, 200, 300]
-    assert [kept.after("key", number).next for number in (1, 3)] == [2, 4]
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------

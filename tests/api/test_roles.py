@@ -31,6 +31,7 @@ class Line:
 ASK = {"resource": "shop", "account": "readonly", "duration": "30m", "reason": "ticket"}
 CERTIFY = {"public_key": KEY}
 WHY = {"reason": "because"}
+HEAD = {"seq": 1, "digest": "ab", "at_epoch": 1.5, "kid": "head-1", "signature": "c2ln"}
 
 #                                                       anonymous alice eve  bob  carol dave
 LINES = [
@@ -80,6 +81,9 @@ LINES = [
         "resource",
     ),
     Line("POST", "/v1/revocations", (401, 403, 403, 403, 403, 200), {"scope": "all", **WHY}, "all"),
+    Line("GET", "/v1/audit/keys", (401, 403, 403, 403, 200, 200)),
+    Line("POST", "/v1/audit/restored", (401, 403, 403, 403, 403, 200), WHY),
+    Line("POST", "/v1/audit/heads/compare", (401, 403, 403, 403, 200, 200), {"items": [HEAD]}),
     Line("POST", "/v1/nodes/drain", (401, 403, 403, 403, 403, 200), {"node": "node-1"}),
     Line("POST", "/v1/revocations", (401, 403, 403, 403, 200, 200), {"scope": "all", "dry_run": True}, "dry run"),
     Line(
@@ -184,6 +188,7 @@ RUNS_NOW = {
     "/v1/grants/{grant}/revoke",
     "/v1/revocations",
     "/v1/locks",
+    "/v1/audit/restored",
 }
 """Where the text that runs now is shown to who holds the right over what is live."""
 WHAT_IT_DID = {"/v1/sessions/{session}/statements"}

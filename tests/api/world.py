@@ -2,7 +2,7 @@
 carol (auditor), dave (admin)."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -13,6 +13,8 @@ from proxy.access.logins import Logins
 from proxy.api.application import create_api
 from proxy.api.services import Facts, Kept, KeptPage, Noted, Ran, Reload, Services
 from proxy.api.shapes.sessions import Running
+from proxy.app.trail_keeper import TrailKeeper
+from proxy.audit.signing import Signing
 from proxy.core.access import Grant, Request
 from proxy.core.errors import PeerError
 from proxy.core.events import KeysRotated
@@ -21,7 +23,8 @@ from proxy.core.ports import Node
 from proxy.core.sessions import SessionRecord
 from proxy.core.states import SessionStatus
 from tests.access.world import HOUR, OFFICE, PEOPLE, RESOURCES, RULES, World
-from tests.audit.trails import PUBLIC
+from tests.audit.trails import PUBLIC, sign
+from tests.fakes.heads import FakeHeadMemory
 from tests.fakes.store import FakeDoorbell
 
 PASSWORD = "correct horse battery"
@@ -77,6 +80,8 @@ class FakeRecordings:
         self.noted: list[Noted] = []
         self.kept: list[Kept] = []
         self.digests: dict[str, str] = {}
+        self.written: dict[str, float] = {}
+        self.quiet: set[str] = set()
 
     def notes(self, session: SessionRecord, after: int, limit: int) -> list[Noted] | None:
         return self.noted[after : after + limit] if session.id in self.held else None
@@ -90,6 +95,12 @@ class FakeRecordings:
 
     def digest(self, key: str) -> str | None:
         return self.digests.get(key)
+
+    def sealed(self) -> Iterator[tuple[str, float]]:
+        yield from [(key, self.written.get(key, 0.0)) for key in self.digests]
+
+    def silent(self, key: str) -> bool:
+        return key in self.quiet
 
     def statements(self, session: SessionRecord, after: int, limit: int) -> Ran | None:
         found = self.held.get(session.id)
@@ -116,6 +127,10 @@ class ApiWorld(World):
         self.recordings = FakeRecordings()
         self.facts = Facts(listeners={"postgres": ("", 6432)})
         self.reload_fails = False
+        self.own_grounds: list[str] = []
+        self.head_memory = FakeHeadMemory()
+        signing = Signing(sign, PUBLIC, self.head_memory, "node")
+        self.keeper = TrailKeeper(self.store, signing, self.revocations, 1e9)
         self.reload_changes: tuple[Sequence[str], Sequence[str]] = (
             ["policies[0].accounts"],
             ["listeners[pg].tls.certificate"],
@@ -139,6 +154,9 @@ class ApiWorld(World):
             recordings=self.recordings,
             metrics_text=lambda: "tidegate_sessions_live 0\n",
             head_keys=lambda: PUBLIC,
+            head_memory=self.head_memory,
+            grounds=lambda: self.own_grounds,
+            restored=self.keeper.restored,
             reload=self.reloaded,
             rotate_keys=self.rotated,
             rotate_targets=self.targets_rotated,

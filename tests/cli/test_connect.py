@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -148,10 +149,12 @@ def test_without_a_secret_nothing_is_asked(alice: Shell, gateway: FakeGateway) -
 
 
 def test_a_passfile_written_once(alice: Shell, world: ApiWorld, gateway: FakeGateway, tmp_path: Path) -> None:
-    file = tmp_path / "pass"
+    folder = tmp_path / "with a blank"
+    folder.mkdir()
+    file = folder / "pass"
     done = alice("alice", "passfile", "shop", "--file", str(file), "--once")
     assert done.code == 0, done.err
-    assert done.out == f"PGPASSFILE={file}\n"
+    assert done.out == f"PGPASSFILE='{file}'\n"  # a line for a shell
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     host, port, database, user, token = file.read_text().removesuffix("\n").split(":")
     assert (host, port, database, user) == ("127.0.0.1", str(gateway.port), "*", "readonly")
@@ -163,7 +166,7 @@ def test_a_passfile_is_kept_fresh_until_it_is_stopped(alice: Shell, world: ApiWo
     file = tmp_path / "pass"
     with started(alice, "passfile", "shop", "--file", str(file)) as running:
         assert running.stdout is not None
-        assert running.stdout.readline() == f"PGPASSFILE={file}\n"
+        assert running.stdout.readline() == f"PGPASSFILE={shlex.quote(str(file))}\n"
         first = file.read_text()
         while file.read_text() == first:
             assert running.poll() is None

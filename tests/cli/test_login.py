@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import stat
 from pathlib import Path
 
@@ -166,3 +167,12 @@ def test_no_home_is_no_login(tmp_path: Path) -> None:
 
 def test_a_saved_login_does_not_print_its_token() -> None:
     assert "secret" not in repr(SavedLogin("a", "b", "secret"))
+
+
+def test_a_log_in_that_others_can_read_says_what_to_type(tmp_path: Path) -> None:
+    home = Home({"TIDEGATE_HOME": str(tmp_path / "with a blank")})
+    home.save(SavedLogin("https://127.0.0.1:1", "alice", "token"))
+    home.file.chmod(0o644)
+    with pytest.raises(Failed) as told:
+        home.load()
+    assert shlex.split(told.value.hint)[-3:] == ["chmod", "600", str(home.file)]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from proxy.core.identity import Account, Resource
 from proxy.core.targets import PostgresCredential, PostgresTarget, Secret, TcpTarget
-from proxy.protocols.postgres import lives
+from proxy.protocols.postgres import control
 from proxy.protocols.table import Served, served
 from proxy.sessions.services import Engine, Front, Services
 from tests.contracts.peer import CountingPeer
@@ -221,7 +221,7 @@ class PostgresPeer(Plain, CountingPeer):
             if kind != b"Q":
                 return
             text = body.rstrip(b"\0").decode()
-            if text == lives.OWN:
+            if text == control.QUESTION:
                 writer.write(message(b"E", b"SERROR\0VERROR\0C42883\0Mno such function\0\0") + message(b"Z", b"I"))
                 continue
             self.ran.append(text)

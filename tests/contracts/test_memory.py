@@ -8,6 +8,7 @@ import os
 import struct
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from proxy.protocols.ssh.conversation import SshConversation
 from proxy.protocols.ssh.lines import ServerLine, TargetLine
 from proxy.protocols.ssh.transport import StreamTransport
 from proxy.protocols.tcp.inspector import TcpInspector
+from proxy.sessions import holdings
 from proxy.sessions.relay import Relay
 from proxy.sessions.session import Session
 from proxy.sessions.transport import Stream
+from tests.contracts import test_engines
 from tests.contracts.test_engines import World, connected, entering, inside, last_words, until, world
 from tests.fakes.echo import EchoInspector
 
@@ -249,3 +252,60 @@ async def test_a_thousand_sessions_leave_the_memory_as_it_was(watched: Watched, 
 def resident() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextlib.contextmanager
+def little_memory(most: int, grace: float) -> Iterator[None]:
+    """``most`` bytes for all sessions, and a gateway that looks more often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test_engines, "SETTINGS", replace(test_engines.SETTINGS, max_waiting=most))
+        times = {"LOOK": 0.01, "SILENCE": 0.05, "STANDSTILL": 0.1, "REFUSING": 0.05, "GRACE": grace}
+        for name, seconds in times.items():
+            patch.setattr(holdings, name, seconds)
+        yield
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_where_memory_is_short_others_go_on_nobody_new_comes_and_the_largest_end(world: World) -> None:
+    """Forty halves of 900 KiB where 8 MiB may wait."""
+    with little_memory(8 * MIB, 0.5):
+        async with contextlib.AsyncExitStack() as stack:
+            _, writer = await stack.enter_async_context(inside(world))
+            crowd = [await stack.enter_async_context(inside(world)) for _ in range(40)]
+            for _, each in crowd:
+                each.write(b"Q" + struct.pack("!I", 1000 * 1024) + b"x" * 900 * 1024)
+            found = world.services.holdings
+            await until(lambda: found.total > 8 * MIB)
+            words = ""
+            while "no memory left" not in words:
+                async with connected(world) as (other, entering), asyncio.timeout(5):
+                    words = await world.peer.enter(other, entering, "good")
+            world.peer.say(writer, "still here")
+            await until(lambda: "still here" in world.peer.ran)
+            async with asyncio.timeout(30):
+                while found._since is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert found.total <= 8 * MIB
+            live = [each for each in await world.sessions() if each.end_reason is None]
+            assert 1 < len(live) < 41, "some had to go, and no more of them than had to"
+            async with inside(world):
+                pass
+        await until(lambda: not world.kernel.known())
+    assert world.services.holdings.total == 0
+    ended = [each.detail for each in await world.sessions() if each.end_reason is EndReason.STALLED]
+    assert ended and all("MiB of memory" in each for each in ended)
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_where_memory_is_short_whoever_has_more_to_say_gets_it_said(world: World) -> None:
+    with little_memory(2 * MIB, 60):
+        async with contextlib.AsyncExitStack() as stack:
+            crowd = [await stack.enter_async_context(inside(world)) for _ in range(12)]
+            for number, (_, each) in enumerate(crowd):
+                text = f"{number}" + " " * 900 * 1024
+                world.peer.say(each, text)
+            async with asyncio.timeout(30):
+                while len(world.peer.ran) < 12:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await until(lambda: not world.kernel.known())
+    assert {each.end_reason for each in await world.sessions()} == {EndReason.CLIENT_CLOSED}

@@ -1,12 +1,15 @@
 """Rows of the trail that older code added, and ours, are one chain."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from proxy.adapters.store import heads
 from proxy.audit.chain import PLAIN, SALTED, verify
 from proxy.core.events import LoggedIn
+from proxy.core.ports import Node
+from proxy.core.vocabulary import HEARD, VOCABULARY
 from tests.audit.trails import link
 from tests.contracts.conftest import Home
 from tests.fakes.things import an_event
@@ -38,11 +41,16 @@ async def test_rows_of_older_code_and_ours_are_one_chain(sql_home: Home) -> None
 async def test_rows_are_as_before_while_a_worker_lives_that_knows_no_other(
     sql_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    formats = iter([SALTED, PLAIN, SALTED])
-    monkeypatch.setattr(heads, "row_format", lambda _: next(formats))
+    monkeypatch.setattr(heads, "ASKED_EVERY", 0.0)
     async with sql_home.open() as store:
-        for _ in range(3):
-            await store.commit(lambda w: w.append(an_event(LoggedIn)))
+        now = await store.read(lambda r: r.now())
+        older = Node("old-0", "old", now, now, 0, "digest")
+        await store.commit(lambda w: w.put_node(replace(older, id="new-0", speaks=VOCABULARY)))
+        await store.commit(lambda w: w.append(an_event(LoggedIn)))
+        await store.commit(lambda w: w.put_node(older))
+        await store.commit(lambda w: w.append(an_event(LoggedIn)))
+        await store.commit(lambda w: w.put_node(replace(older, heartbeat=now - HEARD - 1)))
+        await store.commit(lambda w: w.append(an_event(LoggedIn)))
         rows = await store.read(lambda r: r.trail_after(0))
     assert [row.format for row in rows] == [SALTED, PLAIN, SALTED]
     assert [bool(row.salt) for row in rows] == [True, False, True]

@@ -13,6 +13,7 @@ import pytest
 from proxy.protocols.postgres import messages
 from tests.peers.gateway import Gateway
 from tests.peers.line import Way, line
+from tests.peers.proof import until
 from tests.peers.wire import Wire, log_in
 
 SSL = struct.pack("!II", 8, 80877103)
@@ -48,13 +49,26 @@ def test_direct_tls_needs_its_protocol_named(gateway15: Gateway) -> None:
 # Python's own ssl leaves a socket open when the peer has reset the line before the handshake.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plaintext_smuggled_behind_the_request_is_never_used(gateway15: Gateway) -> None:
-    """CVE-2021-3935: a startup packet injected in plaintext must not be read as if it had come over TLS."""
-    wire = Wire(gateway15)
-    wire.say(SSL + messages.startup_packet({"user": "injected"}))
-    assert wire.hear(1) == b"S"
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        wire.secure()
-    wire.close()
+    """CVE-2021-3935: a startup packet injected in plaintext must not be read as if it had come over TLS. That it
+    was tried is in the trail, whenever it comes before the handshake."""
+    for source, later in (("127.0.0.91", False), ("127.0.0.92", True)):
+        wire = Wire(gateway15, source=source)
+        injected = messages.startup_packet({"user": "injected"})
+        wire.say(SSL + (b"" if later else injected))
+        assert wire.hear(1) == b"S"
+        if later:
+            wire.say(injected)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            wire.secure()
+        wire.close()
+        until(lambda source=source: told(gateway15, source) == [("plaintext", 1)])  # type: ignore[misc]
+
+
+def told(gate: Gateway, source: str) -> list[tuple[str, int]]:
+    """What the trail says of who was refused from there."""
+    events = gate.call("GET", "/v1/audit/events?kind=admission_refused&limit=200", user="carol")["items"]
+    bodies = [each["body"] for each in events]
+    return [(each["why"], each["times"]) for each in bodies if each["source"] == source]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ SAMPLE = re.compile(r"^(tidegate_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def gate(postgres15: Cluster) -> Iterator[Gateway]:
+def gate(postgres15: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose configuration these tests may change."""
-    with gateway(postgres15) as running:
+    kept = f'[trail]\nheads_folder = "{tmp_path_factory.mktemp("heads")}"\n'
+    with gateway(postgres15, extra=kept) as running:
         yield running
 
 
@@ -92,6 +93,7 @@ def test_every_figure_is_fed_by_what_really_happens(gate: Gateway) -> None:
     until(lambda: figures(gate).get(live) == 0)
     cancelled = 'tidegate_statements_total{outcome="cancelled"}'
     until(lambda: figures(gate).get(cancelled, 0) > before.get(cancelled, 0))
+    until(lambda: 'tidegate_heads_kept_total{place="folder",result="kept"}' in figures(gate))
     after = figures(gate)
 
     def grown(name: str) -> float:

@@ -205,12 +205,14 @@ def test_every_setting_named_exists() -> None:
 
 @pytest.mark.timeout(240)
 async def test_a_backup_taken_as_the_page_says_can_be_restored(world: Path) -> None:
-    """While it runs: the store by SQLite's own backup, then the two folders."""
+    """While it runs: the store by SQLite's own backup, then the two folders; so the keys' folder remembers more
+    than the store knows, and nobody gets in until somebody says that it was put back."""
     state, kept = world / "world" / "state", world / "kept"
     kept.mkdir()
+    ask = ("request", "shop", "--as", "readonly", "--for", "30m", "--reason", "backup")
     with demo(world / "world") as there:
-        await there.log_in("alice", "carol")
-        await there.does("alice", "request", "shop", "--as", "readonly", "--for", "30m", "--reason", "backup")
+        await there.log_in("alice", "carol", "dave")
+        await there.does("alice", *ask)
         await there.does("alice", "connect", "shop", "--", "-c", "SELECT 'kept'")
         await ended(there)
         with (
@@ -218,15 +220,25 @@ async def test_a_backup_taken_as_the_page_says_can_be_restored(world: Path) -> N
             closing(sqlite3.connect(kept / "tidegate.db")) as copy,
         ):
             store.backup(copy)
+            (last,) = copy.execute("select max(seq) from trail").fetchone()
+        await there.does("alice", "connect", "shop", "--", "-c", "SELECT 'lost'")
+        async with asyncio.timeout(20):
+            while (await there.asks("carol", "audit", "verify"))["signed"] <= last:
+                pass
         shutil.copytree(state / "keys", kept / "keys")
         shutil.copytree(state / "recordings", kept / "recordings")
-        await there.does("alice", "connect", "shop", "--", "-c", "SELECT 'lost'")
     shutil.rmtree(state)
     kept.rename(state)
     state.joinpath("tidegate.db").chmod(0o600)
     with demo(world / "world") as there:
+        early = await there.tidegate("alice", "connect", "shop", "--", "-c", "SELECT 'too early'")
+        assert "grants cannot be verified now" in early.err
+        told = await there.does("dave", "audit", "restored", "--reason", "the disk broke")
+        assert "1 grants were revoked" in told
         assert "SELECT 'kept'" in await there.does("carol", "replay", "--user", "alice")
         assert "the trail is whole" in await there.does("carol", "audit", "verify")
+        assert (await there.tidegate("alice", "connect", "shop", "--", "-c", "SELECT 'revoked'")).code != 0
+        await there.does("alice", *ask)
         assert (await there.does("alice", "connect", "shop", "--", "-XAtc", "SELECT 'again'")) == "again\n"
 
 

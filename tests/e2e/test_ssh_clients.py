@@ -4,6 +4,7 @@ connections, straight at the sshd and through the gateway. paramiko has a file o
 import asyncio
 import contextlib
 import hashlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -149,7 +150,7 @@ PLAYBOOK = """
     - ping:
     - copy: {src: WORK/source, dest: WORK/there, mode: "0640"}
     - template: {src: WORK/template.j2, dest: WORK/rendered}
-    - command: sha256sum WORK/there
+    - command: {argv: [sha256sum, WORK/there]}
       register: sum
     - shell: cat; echo err >&2; exit 3
       args: {stdin: "words"}
@@ -169,9 +170,13 @@ def test_ansible_runs_a_playbook(door: Door, tmp_path: Path, pipelining: str) ->
     (work / "template.j2").write_text("water: {{ water }}\n")
     (work / "play.yml").write_text(PLAYBOOK.replace("WORK", str(work)))
     secret = f" ansible_password={door.password}" if door.password else ""  # without one it forbids ssh to ask
-    (work / "hosts").write_text(f"box ansible_python_interpreter={sys.executable}{secret}\n")
     folder = Path(tempfile.mkdtemp(prefix="ansible-", dir="/tmp"))
-    sharing = f"-F {door.config} -o ControlMaster=auto -o ControlPersist=20s -o ControlPath={folder}/s"
+    python = folder / "python"  # Ansible writes its path into a command line as it is
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o700)
+    (work / "hosts").write_text(f"box ansible_python_interpreter={python}{secret}\n")
+    config = shlex.quote(str(door.config))
+    sharing = f"-F {config} -o ControlMaster=auto -o ControlPersist=20s -o ControlPath={folder}/s"
     ansible = Path(sys.executable).parent / "ansible-playbook"
     try:
         done = door.run(

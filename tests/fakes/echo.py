@@ -78,6 +78,9 @@ class EchoInspector:
     def stop(self) -> bytes:
         return b""
 
+    def holds(self) -> int:
+        return len(self.asked)
+
     def close(self) -> None:
         self.asked = b""
 

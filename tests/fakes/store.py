@@ -207,6 +207,10 @@ class MemoryWriter:
     def trail_heads(self, after: int = 0, limit: int = 1000) -> list[TrailHead]:
         return [head for seq, head in sorted(self._state.heads.items()) if seq > after][:limit]
 
+    def newest_trail_heads(self, limit: int = 100) -> list[TrailHead]:
+        found = sorted(self._state.heads.values(), key=lambda head: (head.origin, head.seq), reverse=True)
+        return found[:limit]
+
     def nodes(self) -> list[Node]:
         return sorted(self._state.nodes.values(), key=lambda node: (node.started, node.id), reverse=True)
 

@@ -202,8 +202,9 @@ class Gateway:
 
     # -- life ----------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start and wait until it is ready; a second start takes the same state up again."""
+    def start(self, *, ready: bool = True) -> None:
+        """Start and wait until it is ready, or else only until its API answers; a second start takes the same state
+        up again."""
         log = (self.folder / "gateway.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "proxy.cli", "serve", "--config", str(self.folder / "gateway.toml")],
@@ -216,6 +217,9 @@ class Gateway:
         deadline = time.monotonic() + READY_WITHIN
         while True:
             try:
+                if not ready:
+                    self.call("GET", "/healthz", user=None)
+                    return
                 if self.call("GET", "/readyz", user=None)["ready"]:
                     # The API may be first, and still believe in the worker that was killed a second ago.
                     socket.create_connection(("127.0.0.1", self.port), 5).close()

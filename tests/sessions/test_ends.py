@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +80,86 @@ async def test_an_end_whose_commit_was_not_answered_is_stored_once() -> None:
     await ledger.catch_up(0)
     assert not list(ledger.untold())
     assert [row.kind for row in store.state.trail] == ["session_ended"]
+
+
+CLOSED = ENDED | {"end_reason": EndReason.CLIENT_CLOSED}
+
+
+class Told:
+    """A ledger over a store that knows ``count`` live sessions; their ends are told by tasks of their own."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, count: int = 3) -> None:
+        self.store = MemoryStore()
+        self.ledger = Ledger(self.store, FakeClock(), Silent())
+        self.records = [a_session(f"session-{number:06}") for number in range(count)]
+        self._tasks = tasks
+
+    async def end(self, number: int, how: dict[str, Any] = CLOSED) -> asyncio.Task[None]:
+        record = self.records[number]
+        await self.store.commit(lambda writer: writer.put_session(record))
+        task = self._tasks.create_task(self.ledger.ended(replace(record, **how), UNUSED))
+        await asyncio.sleep(0)
+        return task
+
+    def ended(self) -> list[str]:
+        return [row.body["session"] for row in self.store.state.trail if row.kind == "session_ended"]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end waits for others as long as it takes."""
+    monkeypatch.setattr("proxy.sessions.ledger.TOGETHER", 3600.0)
+
+
+async def test_ends_that_nobody_waits_for_are_told_in_one_commit() -> None:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        told = Told(tasks)
+        running = [await told.end(number) for number in range(3)]
+        before = told.store.commits
+        await asyncio.gather(*running)
+        assert told.store.commits == before + 1
+        assert told.ended() == [each.id for each in told.records]
+
+
+async def test_ends_that_wait_are_told_before_the_next_start(patient: None) -> None:
+    """Or who comes again at once would find the session before it still counted."""
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        told = Told(tasks)
+        running = [await told.end(0), await told.end(1)]
+        fresh = a_session("session-000009", grant=told.records[0].grant)
+        await told.ledger.began(fresh, an_admission(), 1)
+        await asyncio.gather(*running)
+        assert [row.kind for row in told.store.state.trail] == [
+            *["session_ended"] * 2,
+            *("admission_granted", "session_started"),
+        ]
+
+
+async def test_the_end_of_a_cut_waits_for_nobody_and_takes_the_others_along(patient: None) -> None:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        told = Told(tasks)
+        waits = await told.end(0)
+        cut = await told.end(1, ENDED)
+        await asyncio.gather(waits, cut)
+        await (await told.end(2, ENDED))
+        assert told.ended() == [each.id for each in told.records]
+
+
+async def test_who_tells_for_others_and_is_ended_leaves_their_ends_behind(patient: None) -> None:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        told = Told(tasks)
+        first, second = await told.end(0), await told.end(1)
+        first.cancel()
+        await second
+        assert list(told.ledger.untold()) == [told.records[0].id, told.records[1].id]
+        await told.ledger.catch_up(0)
+        assert told.ended() == [told.records[0].id, told.records[1].id]
+        await (await told.end(2, ENDED))
+        assert len(told.ended()) == 3
+
+
+def an_admission() -> Any:
+    return SimpleNamespace(jti="jti-1")
 
 
 async def test_an_end_without_a_stored_start_is_an_admission_that_came_to_nothing() -> None:

@@ -23,6 +23,7 @@ from proxy.app import foundation as foundations
 from proxy.app.api import services_of
 from proxy.app.changes import Changes
 from proxy.app.foundation import Configured, Foundation, founded
+from proxy.app.trail_keeper import keeper_of
 from proxy.core.access import Refusal, Wish
 from proxy.core.errors import Denied, PeerError
 from proxy.core.feed import Scope
@@ -90,11 +91,10 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres15: Clus
             lambda: configured.catalog,
             clock,
             foundation.seals,
-            lambda: True,
+            lambda: None,
         )
-        yield Here(
-            foundation, services_of(foundation, Changes(foundation)), gate, tmp_path / "state" / "tidegate.db"
-        )
+        services = services_of(foundation, Changes(foundation), keeper_of(foundation))
+        yield Here(foundation, services, gate, tmp_path / "state" / "tidegate.db")
 
 
 @pytest.mark.parametrize("name", LIVE)

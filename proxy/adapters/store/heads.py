@@ -7,6 +7,7 @@ commits. Rows are kept here until somebody reads them back or the transaction en
 
 import dataclasses
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +18,12 @@ from proxy.adapters.store.prepared import Prepared
 from proxy.audit.chain import PLAIN, SALT_BYTES, SALTED, linked, salted
 from proxy.core.events import Event
 from proxy.core.feed import EFFECTS, FeedItem, FeedKind, Scope
+from proxy.core.ports import Reader
 from proxy.core.trail import TrailRow
+from proxy.core.vocabulary import everybody_speaks
+
+ASKED_EVERY = 1.0
+"""Seconds for which it is remembered what all live workers know."""
 
 _LOCKED = Prepared(sa.select(tables.heads).with_for_update())
 _FEED = Prepared(sa.insert(tables.feed))
@@ -27,9 +33,21 @@ _HEADS = Prepared(
 )
 
 
-def row_format(connection: sa.Connection) -> int:
-    """Return the format in which rows are added to the trail now: one that every live worker can verify."""
-    return SALTED
+class RowFormat:
+    """In which format rows are added to the trail: the one that can be erased, once every live worker knows it. One
+    of each store, which remembers the answer for a second: it is asked at every log-in."""
+
+    def __init__(self) -> None:
+        self._format = PLAIN
+        self._until = float("-inf")
+
+    def of(self, reader: Reader) -> int:
+        """Return it, as of now."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._format = SALTED if everybody_speaks(reader, "trail-2") else PLAIN
+            self._until = now + ASKED_EVERY
+        return self._format
 
 
 def made(format: int, row: TrailRow) -> TrailRow:
@@ -39,13 +57,11 @@ def made(format: int, row: TrailRow) -> TrailRow:
 
 @dataclass(slots=True)
 class Heads:
-    """Numbers given out so far, and the rows that are not yet written. ``rung``: the feed was published to;
-    ``format``: of the trail's rows that are added now."""
+    """Numbers given out so far, and the rows that are not yet written. ``rung``: the feed was published to."""
 
     trail_seq: int
     trail_digest: str
     feed_seq: int
-    format: int = PLAIN
     trail: list[TrailRow] = field(default_factory=list)
     feed: list[FeedItem] = field(default_factory=list)
     rung: bool = False
@@ -54,7 +70,7 @@ class Heads:
     def take(cls, connection: sa.Connection) -> "Heads":
         """Lock the row (waits for the writer who holds it) and read it."""
         row = _LOCKED.first(connection, {})
-        return cls(row.trail_seq, row.trail_digest, row.feed_seq, row_format(connection))
+        return cls(row.trail_seq, row.trail_digest, row.feed_seq)
 
     def mark(self) -> "Heads":
         """What to go back to if the next unit fails: the Python half of a savepoint."""
@@ -65,10 +81,10 @@ class Heads:
         for each in dataclasses.fields(self):
             setattr(self, each.name, getattr(mark, each.name))
 
-    def append(self, event: Event, at: float, node: str) -> int:
-        """Chain the event to the trail; its sequence."""
+    def append(self, event: Event, at: float, node: str, format: int) -> int:
+        """Chain the event to the trail as a row of ``format``; its sequence."""
         said = (at, node, event.kind, event.actor, event.subjects(), event.body(), self.trail_digest)
-        row = made(self.format, TrailRow(self.trail_seq + 1, *said, ""))
+        row = made(format, TrailRow(self.trail_seq + 1, *said, ""))
         self.trail.append(row)
         self.trail_seq, self.trail_digest = row.seq, row.digest
         return row.seq

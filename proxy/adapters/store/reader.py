@@ -215,6 +215,11 @@ class SqlReader:
         query = sa.select(heads).where(heads.c.seq > after).order_by(heads.c.seq).limit(limit)
         return [rows.to_trail_head(row) for row in self._connection.execute(query)]
 
+    def newest_trail_heads(self, limit: int = 100) -> list[TrailHead]:
+        heads = tables.trail_heads
+        query = sa.select(heads).order_by(heads.c.origin.desc(), heads.c.seq.desc()).limit(limit)
+        return [rows.to_trail_head(row) for row in self._connection.execute(query)]
+
     def nodes(self) -> list[Node]:
         nodes = tables.nodes
         query = sa.select(nodes).order_by(nodes.c.started.desc(), nodes.c.id.desc())

@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 import sqlalchemy as sa
 
 from proxy.adapters.store.database import Database, translated
-from proxy.adapters.store.heads import Heads
+from proxy.adapters.store.heads import Heads, RowFormat
 from proxy.adapters.store.reader import SqlReader
 from proxy.adapters.store.writer import SqlWriter
 from proxy.core.errors import Unavailable
@@ -54,6 +54,7 @@ class SqlStore:
     def __init__(self, database: Database, *, node: str, bell: Doorbell | None = None) -> None:
         self._database = database
         self._node = node
+        self._format = RowFormat()
         self._bell = bell
         self._queue: deque[Waiting[Any]] = deque()
         self._wake = asyncio.Event()
@@ -125,7 +126,7 @@ class SqlStore:
     def _run(self, connection: sa.Connection, group: list[Waiting[Any]]) -> tuple[list[Outcome], bool]:
         """The group in one transaction: what each unit gave, and whether the feed was published to."""
         heads = Heads.take(connection)
-        writer = SqlWriter(connection, self._database.clock(connection), heads, self._node)
+        writer = SqlWriter(connection, self._database.clock(connection), heads, self._node, self._format)
         units = [waiting.unit for waiting in group]
         if len(units) == 1:
             outcomes = [Outcome(units[0](writer))]

@@ -220,6 +220,7 @@ trail_heads = sa.Table(
     word("kid"),
     word("signature"),
     number("origin"),
+    sa.Index("trail_heads_newest", "origin", "seq"),
 )
 
 feed = sa.Table(

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.adapters.store import rows, tables
-from proxy.adapters.store.heads import Heads
+from proxy.adapters.store.heads import Heads, RowFormat
 from proxy.adapters.store.prepared import Prepared
 from proxy.adapters.store.reader import Now, SqlReader
 from proxy.core.access import Claims, Grant, Request
@@ -44,12 +44,13 @@ _PUT: Mapping[tuple[str, str], Prepared] = {
 
 
 class SqlWriter(SqlReader):
-    """``core.ports.Writer``; ``node`` is whose trail rows these are."""
+    """``core.ports.Writer``; ``node`` is whose trail rows these are, ``format`` says in which format they are."""
 
-    def __init__(self, connection: sa.Connection, now: Now, heads: Heads, node: str) -> None:
+    def __init__(self, connection: sa.Connection, now: Now, heads: Heads, node: str, format: RowFormat) -> None:
         super().__init__(connection, now)
         self._heads = heads
         self._node = node
+        self._format = format
 
     def put_request(self, request: Request) -> None:
         self._put(tables.requests, rows.request_values(request))
@@ -84,7 +85,7 @@ class SqlWriter(SqlReader):
 
     def append(self, event: Event) -> int:
         # float: a whole number would come back from the database as 5.0, and its digest would not be that of 5
-        return self._heads.append(event, float(self.now()), self._node)
+        return self._heads.append(event, float(self.now()), self._node, self._format.of(self))
 
     def put_trail_head(self, head: TrailHead) -> None:
         self._put(tables.trail_heads, rows.trail_head_values(head))

@@ -4,15 +4,29 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from proxy.api.callers import Given, ReadsTrail
-from proxy.api.shapes.operations import HeadShown, TrailEvent, TrailPage, Verified
+from proxy.access.revocations import Target
+from proxy.api.callers import Admin, Given, ReadsTrail
+from proxy.api.receipts import made
+from proxy.api.shapes.access import NeededWord
+from proxy.api.shapes.operations import (
+    HeadKeys,
+    HeadsAsked,
+    HeadsCompared,
+    HeadShown,
+    TrailEvent,
+    TrailPage,
+    TrailRestoredShown,
+    Verified,
+)
 from proxy.api.shapes.values import Paged
 from proxy.api.verification import verified
+from proxy.audit.heads import encoded_key
+from proxy.audit.kept_heads import compare
 from proxy.core.errors import PeerError
 from proxy.core.events import Event
 from proxy.core.feed import Scope
 from proxy.core.identity import Catalog, names
-from proxy.core.trail import TrailRow
+from proxy.core.trail import TrailHead, TrailRow
 
 router = APIRouter(prefix="/v1/audit", tags=["trail"])
 
@@ -54,8 +68,38 @@ async def heads(
 ) -> Paged[HeadShown]:
     """Oldest first, after row `after`. Keep them elsewhere: they show whether the trail was cut short."""
     found = await services.store.read(lambda reader: reader.trail_heads(after, limit + 1))
-    items = [HeadShown.model_validate(each) for each in found[:limit]]
+    items = [head_shown(each) for each in found[:limit]]
     return Paged[HeadShown](items=items, next=str(items[-1].seq) if len(found) > limit else None)
+
+
+@router.post("/heads/compare", summary="Heads that were kept elsewhere, held against the trail")
+async def compared(asked: HeadsAsked, caller: ReadsTrail, services: Given) -> HeadsCompared:
+    """Shows what no look at the store alone can: that an older one was put back, or the trail's end cut off. The
+    rows between are `/v1/audit/verify`'s matter."""
+    names = ("seq", "digest", "at_epoch", "kid", "signature", "origin")
+    kept = [TrailHead(*(getattr(each, name) for name in names)) for each in asked.items]
+    found = await services.store.read(lambda reader: compare(reader, kept, services.head_keys()))
+    problems = [each.what for each in found.findings]
+    return HeadsCompared(
+        good=found.good, explained=found.explained, problems=problems, unsigned=list(found.unsigned)
+    )
+
+
+@router.get("/keys", summary="The public keys that sign heads of the trail")
+async def keys(caller: ReadsTrail, services: Given) -> HeadKeys:
+    """Ed25519, base64url without padding, by key id. Pin them where heads are kept."""
+    return HeadKeys(keys={kid: encoded_key(key) for kid, key in services.head_keys().items()})
+
+
+@router.post("/restored", summary="Say that the store was put back from a backup")
+async def restored(asked: NeededWord, caller: Admin, services: Given) -> TrailRestoredShown:
+    """Everything is revoked, since the store does not know of what was revoked after the backup, and the trail goes
+    on under a new origin, told in it. Until this is said, a store that is older than the last signed head admits
+    nobody."""
+    done = await services.restored(caller.identity, asked.reason)
+    services.doorbell.ring()
+    revoked = await made(services, Target(Scope.ALL), done.revocation, caller.identity)
+    return TrailRestoredShown(seq=done.seq, origin=done.origin, lost=done.lost, revoked=revoked)
 
 
 @router.get("/verify", summary="Whether the trail is whole")
@@ -72,6 +116,11 @@ def named(subject: str | None) -> tuple[str, str] | None:
     if not colon or not value or name not in Event.SUBJECTS:
         raise PeerError(f"a subject is one of {', '.join(Event.SUBJECTS)}, a colon, and an id or name")
     return name, value
+
+
+def head_shown(head: TrailHead) -> HeadShown:
+    facts = {name: getattr(head, name) for name in HeadShown.model_fields if name != "at_epoch"}
+    return HeadShown.model_validate({**facts, "at_epoch": head.at})
 
 
 def shown(row: TrailRow) -> TrailEvent:

@@ -34,8 +34,9 @@ async def healthz() -> PlainTextResponse:
 
 @router.get("/readyz", summary="Whether the gateway can serve", responses={503: {"model": Ready}})
 async def readyz(services: Given) -> Response:
-    """The store can be read, a node is alive, clocks and configurations agree, and the feed is followed. Otherwise
-    503 with the reasons, in general words: nobody logs in for this."""
+    """The store can be read and is the one that was signed last, a node is alive and admits people, clocks and
+    configurations agree, the feed is followed, and tokens can be signed. Otherwise 503 with the reasons, in general
+    words: nobody logs in for this."""
     try:
         facts = await services.store.read(look)
     except Unavailable:
@@ -43,6 +44,7 @@ async def readyz(services: Given) -> Response:
         why = ["the store cannot be read"]
     else:
         why = reasons(facts, services.catalog().digest, services.facts(), services.clock.now())
+    why += services.grounds()
     digest = services.catalog().digest
     ready = Ready(ready=not why, reasons=why, nodes=len(facts.nodes), feed_position=facts.position, digest=digest)
     return JSONResponse(ready.model_dump(mode="json"), 503 if why else 200)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from proxy.api.shapes.access import RevocationMade
 from proxy.api.shapes.values import Asked, AskedDuration, Instant, Paged, Shape
 
 
@@ -39,9 +40,48 @@ class HeadShown(Shape):
     seq: int
     digest: str
     at: Instant
+    at_epoch: float = Field(description="the same to the last bit, which is what is signed")
     kid: str
     signature: str
     origin: int
+
+
+class HeadKeys(Shape):
+    keys: dict[str, str]
+
+
+class KeptHead(Asked):
+    """A head as `GET /v1/audit/heads` gives it."""
+
+    seq: int = Field(ge=1, lt=1 << 62)
+    digest: str = Field(max_length=128)
+    at: str = Field("", max_length=64)
+    at_epoch: float
+    kid: str = Field(max_length=128)
+    signature: str = Field(max_length=256)
+    origin: int = Field(1, ge=1, lt=1 << 62)
+
+
+class HeadsAsked(Asked):
+    items: list[KeptHead] = Field(min_length=1, max_length=100)
+
+
+class HeadsCompared(Shape):
+    """What the trail says of heads that were kept elsewhere."""
+
+    good: int = Field(description="heads that the trail bears out")
+    explained: int = Field(description="of rows that a store put back has lost, as the trail says")
+    problems: list[str] = Field(description="rows that are not there, or not what was signed")
+    unsigned: list[str] = Field(description="heads that prove nothing: not signed by a key of this gateway")
+
+
+class TrailRestoredShown(Shape):
+    """The trail goes on from row ``seq`` under a new origin, and everything was revoked."""
+
+    seq: int
+    origin: int
+    lost: int = Field(description="the last row that is known to be lost; 0 where none is")
+    revoked: RevocationMade
 
 
 class Verified(Shape):
@@ -61,6 +101,7 @@ class Verified(Shape):
     problem: str
     problems: list[str] = Field(description="everything that was found, at most 20")
     more: int = Field(description="how many findings are not among `problems`")
+    remarks: list[str] = Field(description="what is well and should be known, as stores put back; the last 20")
 
 
 class Ready(Shape):

@@ -1,17 +1,22 @@
 """The trail: read it, and have it verified."""
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.client import logged_in
+from proxy.cli.client import Api, logged_in
 from proxy.cli.commands.options import Json, Limit, screen_of
-from proxy.cli.failures import FAILED
+from proxy.cli.failures import FAILED, USAGE, Failed
+from proxy.cli.kept_heads import compared, pinned, read
 
 VERIFY_WITHIN = 3600.0
 """Seconds: every row and every recording is read."""
+ADMITTED_WITHIN = 15.0
+POLL_EVERY = 0.2
+SHOWN_MOST = 20
 SHOWN = (
     *("scope", "key", "name", "identity", "resource", "account", "grant", "session", "request", "jti", "kid"),
     *("status", "why", "reason", "end_reason"),
@@ -40,8 +45,29 @@ def log(
     )
 
 
-def verify(context: typer.Context, json: Json = False) -> None:
-    """Whether the trail is whole and the recordings are what it says. Exit code 1 when something is not."""
+def verify(
+    context: typer.Context,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="FILE|URL",
+            help="Signed heads that were kept elsewhere: a file, a folder, or an https address.",
+        ),
+    ] = "",
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="KID=KEY", help="With --against: the only keys that are believed."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Whether the trail is whole and the recordings are what it says. Exit code 1 when something is not.
+
+    Somebody who has this machine can change what it remembers: heads that were kept elsewhere show that too.
+    """
+    if key and not against:
+        raise Failed("--key is for heads that were kept elsewhere", hint="--against FILE|URL", code=USAGE)
+    heads, keys = (read(against), pinned(key or ()) if key else {}) if against else ([], {})
     api = logged_in()
     screen = screen_of(context)
     if sys.stderr.isatty():
@@ -50,9 +76,78 @@ def verify(context: typer.Context, json: Json = False) -> None:
         screen.note(f"going through {rows} rows and the recordings they speak of …")
     api.timeout = VERIFY_WITHIN
     found = api.get("/v1/audit/verify")
-    screen.show(found, lambda: screen.line("\n".join(_whole(found) if found["ok"] else _broken(found))))
-    if not found["ok"]:
+    if heads:
+        found["against"] = compared(api, heads, keys)
+    good = found["ok"] and (not heads or found["against"]["ok"])
+    screen.show(found, lambda: screen.line("\n".join(_told_of(found, good))))
+    if not good:
         raise typer.Exit(FAILED)
+
+
+def restored(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Which backup, and why; for the trail.")],
+    json: Json = False,
+) -> None:
+    """Say that the store was put back from a backup: everything is revoked, and the trail goes on from here.
+
+    Until it is said, a store that is older than what was signed last admits nobody: it does not know of what was
+    revoked since.
+    """
+    api = logged_in()
+    done = api.post("/v1/audit/restored", {"reason": reason})
+    why = _not_ready(api)
+    screen = screen_of(context)
+    lost = f"; rows {done['seq']} to {done['lost']} of before are lost" if done["lost"] >= done["seq"] else ""
+    ended = len(done["revoked"]["grants"])
+    screen.show(
+        done, lambda: screen.line(f"the trail goes on from row {done['seq']}{lost}; {ended} grants were revoked")
+    )
+    screen.note(f"nobody is admitted yet: {why}" if why else "people are admitted again")
+    screen.note("locks, and revocations of single tokens and log-ins, that came after the backup are lost too:")
+    screen.note(
+        "next: set the locks again, and `tidegate keys rotate --distrust` where a token or log-in was revoked"
+    )
+
+
+def _not_ready(api: Api) -> str:
+    """Why people are not admitted, once the nodes had time to see what was said; "" when they are."""
+    deadline = time.monotonic() + ADMITTED_WITHIN
+    while True:
+        try:
+            api.get("/readyz")
+        except Failed as failed:
+            if time.monotonic() > deadline:
+                return "; ".join(failed.problem.get("reasons", ())) or failed.what
+        else:
+            return ""
+        time.sleep(POLL_EVERY)
+
+
+def _told_of(found: dict[str, Any], good: bool) -> list[str]:
+    """Everything that was found, the verdict first."""
+    lines = _whole(found) if found["ok"] else _broken(found)
+    if "against" in found:
+        lines += _against(found["against"], found["rows"])
+    lines += [f"note: {each}" for each in found["remarks"]]
+    return lines if found["ok"] is good else ["SOMEBODY CHANGED WHAT MUST NOT CHANGE", *lines]
+
+
+def _against(told: dict[str, Any], rows: int) -> list[str]:
+    """What became of heads that were kept elsewhere."""
+    lines = [
+        f"heads kept elsewhere: the trail bears out {told['good']} of {told['heads']}, up to row {told['newest']}"
+    ]
+    if told["explained"]:
+        lines.append(
+            f"  {told['explained']} are of rows that were lost when the store was put back, as the trail says"
+        )
+    if told["newest"] < rows:
+        lines.append(f"  none was kept of rows {told['newest'] + 1} to {rows}")
+    lines += [f"  {each}" for each in told["problems"][:SHOWN_MOST]]
+    lines += [f"  {each}: it proves nothing" for each in told["unsigned"][:SHOWN_MOST]]
+    more = max(0, len(told["problems"]) - SHOWN_MOST) + max(0, len(told["unsigned"]) - SHOWN_MOST)
+    return [*lines, f"  and {more} more"] if more else lines
 
 
 def _whole(found: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ def passfile(
     kept = PassFile(file, passfile_entry(way, made.account))
     kept.write(made.token)
     told = {"file": str(file.resolve()), "host": way.host, "port": way.port, "user": made.account}
-    screen.show(told, lambda: screen.line(f"PGPASSFILE={file.resolve()}"))
+    # people put this line before a command of theirs
+    screen.show(told, lambda: screen.line(f"PGPASSFILE={shlex.quote(str(file.resolve()))}"))
     if once:
         return
     try:

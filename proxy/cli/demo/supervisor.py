@@ -33,6 +33,7 @@ from proxy.cli.demo.postgres import free_port, is_free
 from proxy.cli.demo.target import erase_target, prepare_target, start_target
 from proxy.cli.demo.world import HOST, World, refuse_others_folder
 from proxy.cli.failures import FAILED, USAGE, Failed
+from proxy.core.grounds import WORDS, Ground
 
 SERVE = (sys.executable, "-m", "proxy.cli", "serve", "--config")
 ROOT = Path(__file__).parents[3]
@@ -179,10 +180,11 @@ def stop_gateway(gateway: "subprocess.Popen[bytes]") -> None:
 
 
 def _api_is_ready(world: World) -> bool:
+    """Whether it is, or waits for `tidegate audit restored`: it says so to everybody, and waiting is no use."""
     try:
         Api(world.api, ca=str(world.ca)).raw("GET", "/readyz")
-    except Failed:
-        return False
+    except Failed as failed:
+        return WORDS[Ground.STORE_OLDER] in failed.problem.get("reasons", ())
     return True
 
 

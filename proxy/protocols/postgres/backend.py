@@ -14,9 +14,10 @@ from proxy.core.errors import PeerError
 from proxy.core.records import Note
 from proxy.core.states import EndReason
 from proxy.core.steps import TURN, Close, Forward, Observe, Pause, Reply, Step
-from proxy.protocols.postgres import messages
+from proxy.protocols.postgres import large_objects, messages
 from proxy.protocols.postgres.entries import BIND, CLOSE, PARSE, REFUSED, Statement
 from proxy.protocols.postgres.express import Express
+from proxy.protocols.postgres.large_objects import Result
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.redact import redact_option
 
@@ -31,6 +32,7 @@ _KEY_DATA = 75
 _ERROR = 69
 _ROW = 68
 _COPY_DATA = 100
+_CALL_RESULT = 86
 _BULK = (_ROW, _COPY_DATA)
 _FATAL = frozenset({b"FATAL", b"PANIC"})
 """Severities that end a session: in V, which is never translated, or in S where there is no other (before 9.6)."""
@@ -65,6 +67,7 @@ _LOOKED_AT: Mapping[int, int] = {
     ord("T"): _DESCRIPTION_KEPT,
     ord("K"): 0,
     ord("R"): 0,
+    _CALL_RESULT: _ERROR_KEPT,
 }
 """Message type -> how many bytes of its body are looked at. Of all others only the header is."""
 
@@ -84,6 +87,7 @@ class Backend:
         self._last = b""
         self._part: bytearray | None = None
         self._most = 0
+        self._result: Result | None = None
         self._answers: Mapping[int, Callable[[bytes, list[Step]], None]] = {
             ord("1"): lambda _, __: pending.acknowledged(PARSE),
             ord("2"): lambda _, __: pending.acknowledged(BIND),
@@ -102,6 +106,11 @@ class Backend:
             ord("T"): lambda body, _: pending.described(body),
             ord("K"): lambda _, __: None,
         }
+
+    @property
+    def held(self) -> int:
+        """Bytes of messages that are kept to be looked at."""
+        return len(self._head) + len(self._part or b"")
 
     @property
     def boundary(self) -> int:
@@ -167,6 +176,8 @@ class Backend:
         self.left -= taken
         if self._part is not None and len(self._part) < self._most:
             self._part += chunk[: min(taken, self._most - len(self._part))]
+        if self._result is not None:
+            self._called(chunk[:taken], not self.left, steps)
         if not self.left and self._part is not None:
             body, self._part = bytes(self._part), None
             self._answered(self._kind, body, steps)
@@ -223,7 +234,10 @@ class Backend:
             forward(data, sent, position, steps)
             self._held = True
             sent = stop
-        if stop <= len(data):
+        if kind == _CALL_RESULT:
+            self._result = Result()
+            self._called(data[position + HEADER : stop], stop <= len(data), steps)
+        elif stop <= len(data):
             self._answered(kind, data[position + HEADER : stop], steps)
         else:
             self._most = _LOOKED_AT[kind]
@@ -316,6 +330,20 @@ class Backend:
         pending = self._pending
         steps.append(Reply(pending.queue[0][1].answer))
         pending.refused(steps)
+
+    def _called(self, piece: bytes, last: bool, steps: list[Step]) -> None:
+        """Some of what comes of a function call; with the ``last`` of it the call is done."""
+        result = self._result
+        if result is None:
+            return
+        result.take(piece)
+        if not last:
+            return
+        self._result = None
+        statement = self._pending.current()
+        if statement is not None and statement.call is not None:
+            large_objects.answered(statement, result, steps)
+            self._pending.completed(b"", steps)
 
     def _copy_out(self) -> None:
         self._pending.copying.out = True

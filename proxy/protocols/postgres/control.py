@@ -4,9 +4,12 @@ Async, over kernel streams of its own; made by ``engine`` for each session, know
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from proxy.core.errors import PeerError, TidegateError, Unreachable
-from proxy.protocols.postgres import lives, messages
+from proxy.protocols.postgres import large_objects, lives, messages
+from proxy.protocols.postgres.large_objects import Function
 from proxy.protocols.postgres.lives import Life
 from proxy.protocols.postgres.upstream import Entry, LoggedIn, Targets, read_message
 from proxy.sessions.dialling import connect
@@ -18,6 +21,8 @@ LOOK = 0.01
 SURVIVED = 50
 """Looks after which a backend is terminated."""
 ANSWERS_MOST = 100
+QUESTION = f"{lives.OWN} union all {large_objects.CATALOG}"
+"""What each line is asked at its log-in. The rows come in the order of their questions."""
 
 
 class Backend:
@@ -79,14 +84,29 @@ def startup_of(control: Entry, database: str) -> bytes:
     )
 
 
-async def life_of(logged_in: LoggedIn) -> Life | None:
-    """Which backend is at the other end of a fresh log-in; None where that cannot be told for sure. What the target
-    says of its settings meanwhile is added to what it said at the log-in. ``Unreachable`` where it goes on."""
+class Introduction(NamedTuple):
+    """What a fresh line says of itself. ``life``: which backend is at its other end, None where that cannot be told
+    for sure; ``functions``: those that may be called by oid."""
+
+    life: Life | None
+    functions: Mapping[int, Function]
+
+
+async def introduced(logged_in: LoggedIn) -> Introduction:
+    """Ask a fresh line who it is, in one round trip. What the target says of its settings meanwhile is added to
+    what it said at the log-in. ``Unreachable`` where it goes on."""
     try:
-        rows, refused = await _answer(logged_in.stream, lives.OWN, logged_in.parameters)
+        rows, refused = await _answer(logged_in.stream, QUESTION, logged_in.parameters)
     except PeerError as error:
         raise Unreachable("the target closed the connection during log-in", detail=str(error)) from None
-    return None if refused else lives.own_life(rows, logged_in.pid)
+    if refused:
+        return Introduction(None, {})
+    return Introduction(lives.own_life(rows[:1], logged_in.pid), large_objects.functions(rows[1:]))
+
+
+async def life_of(logged_in: LoggedIn) -> Life | None:
+    """Return which backend is at the other end of a fresh log-in. See ``Introduction``."""
+    return (await introduced(logged_in)).life
 
 
 async def ask(stream: Stream, query: str) -> list[str]:

@@ -14,7 +14,7 @@ from proxy.core.sessions import ServedBy
 from proxy.core.targets import PostgresCredential, PostgresTarget
 from proxy.protocols.postgres import backend_name, messages, refusals, startup
 from proxy.protocols.postgres.cancels import Cancellable, Cancels
-from proxy.protocols.postgres.control import Backend, life_of
+from proxy.protocols.postgres.control import Backend, introduced
 from proxy.protocols.postgres.inspector import PostgresInspector
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.login_refusal import NotUnderstood
@@ -95,7 +95,20 @@ class PostgresEngine:
                 await client.send(b"N")
             else:
                 await client.send(b"S")
+                await self._only_tls(session)
                 await self._secure(client)
+
+    async def _only_tls(self, session: Session) -> None:
+        """Refuse whoever has something else behind the request for TLS than TLS (CVE-2021-3935). It would only make
+        the handshake fail, but that it was tried belongs into the trail."""
+        try:
+            async with asyncio.timeout(self._services.settings.tls_timeout):
+                first = await session.client.peek()
+        except TimeoutError:
+            raise PeerError("the TLS handshake took too long", code="tls") from None
+        if first not in (b"", DIRECT_TLS):
+            nobody = Wish(session=session.id, protocol=NAME, account="", source=session.source)
+            raise await self._services.gate.refuse(Refusal.PLAINTEXT, nobody)
 
     async def _secure(self, client: Stream) -> None:
         if self._context is None:
@@ -163,7 +176,7 @@ class PostgresEngine:
         logged_in = await self._log_in(session, asked, admission, entry)
         stream = logged_in.stream
         try:
-            life = await life_of(logged_in)
+            life, functions = await introduced(logged_in)
             parameters = backend_name.told(logged_in.parameters, asked.given_name, entry.target.application_name)
             cancels = self._shared.cancels
             pid = cancels.pid(life.pid if life else 0)
@@ -180,6 +193,7 @@ class PostgresEngine:
                 limits_of(self._shared.bounds(), admission),
                 status=logged_in.status,
                 parameters=parameters,
+                functions=functions,
             )
             control = Backend(self._shared.targets, entry, logged_in, life)
             cancels.file(pid, Cancellable(session, inspector, control))

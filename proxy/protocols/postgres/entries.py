@@ -18,9 +18,11 @@ Change = tuple[Names, bytes, Named]  # type: ignore[type-arg]
 
 class Statement:
     """A statement that was sent and is not finished. ``keeping``: the next row is to be kept, with those in
-    ``kept``; ``changes`` what it does to names if it succeeds; ``gave_up``: the client said CopyFail."""
+    ``kept``; ``changes`` what it does to names if it succeeds; ``gave_up``: the client said CopyFail; ``call``: the
+    ``large_objects.Call`` that it is, if it is one."""
 
     __slots__ = (
+        "call",
         "changes",
         "data_bytes",
         "description",
@@ -43,6 +45,7 @@ class Statement:
         self.kept_bytes = 0
         self.description = b""
         self.portal: Portal | None = None
+        self.call: Any = None
         self.changes: tuple[Change, ...] = ()
 
 

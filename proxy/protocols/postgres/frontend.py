@@ -23,6 +23,7 @@ from proxy.protocols.postgres.binding import BindReader
 from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.extended import Extended
+from proxy.protocols.postgres.large_objects import Calls
 from proxy.protocols.postgres.pending import Pending
 from proxy.protocols.postgres.refusing import Excess, Refusing
 from proxy.protocols.postgres.search import search
@@ -54,13 +55,14 @@ class Frontend:
     any more."""
 
     def __init__(
-        self, pending: Pending, backend: Backend, express: Express, extended: Extended, asks: bool
+        self, pending: Pending, backend: Backend, express: Express, extended: Extended, calls: Calls, asks: bool
     ) -> None:
         limits = pending.limits
         self.left = 0
         self.closed = False
         self.simple = Simple(pending)
         self.extended = extended
+        self._calls = calls
         self._asks = asks
         self._pending = pending
         self._backend = backend
@@ -70,7 +72,7 @@ class Frontend:
             **dict.fromkeys(b"QP", limits.max_message),
             _BIND: limits.max_bind,
             _DATA: messages.MAX_FRAME,
-            _CALL: limits.max_message,  # held whole, and refused
+            _CALL: limits.max_message,  # held whole
             **dict.fromkeys(b"SHXCDEcf", SMALL),
         }
         express.busy = asks
@@ -84,6 +86,11 @@ class Frontend:
         self._questions: list[bytes] = []
         self._asked = -1
         self._work: Think | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of messages that have not been passed on."""
+        return len(self._rest) + len(self._data)
 
     # -- chunks --------------------------------------------------------------------------------------------------
 
@@ -135,6 +142,7 @@ class Frontend:
             if len(data) > LARGE:
                 yield TURN
             self._rest += data[self._at :]
+        self._data = b""
         if self._work is not None:
             yield self._work
         elif self._questions:
@@ -281,7 +289,8 @@ class Frontend:
             if verdict is None and (self._long(kind, body) or (self._asks and self._question(kind, body))):
                 self._going = False
                 return
-            why = self._refusing.why(kind, verdict, self._asked)
+            known = kind == _CALL and self._calls.allowed(body)
+            why = self._refusing.why(kind, verdict, self._asked, known)
             if why is None and kind == _QUERY:
                 text = _query_text(body)
                 if large:
@@ -289,6 +298,8 @@ class Frontend:
                 yield from self.simple.query(text)
                 if large:
                     yield TURN
+            elif why is None and kind == _CALL:
+                yield from self._calls.call(body)
             elif why is None:
                 self._recorded(kind, body, steps)
         except Refused as error:
@@ -349,6 +360,8 @@ class Frontend:
             self._questions = [shown(text)[0] for text in self.simple.texts(_query_text(body))]
         elif kind == _EXECUTE:
             self._questions = [self.extended.text(self.extended.portal(body))]
+        elif kind == _CALL and self._calls.allowed(body):
+            self._questions = [self._calls.text(body)]
         return bool(self._questions)
 
     def _next_question(self) -> Ask:

@@ -7,7 +7,8 @@ a statement before its bytes; adjacent ``Forward`` may be cut elsewhere, and rec
 bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from proxy.core.access import Decision
 from proxy.core.records import Outcome, Record, StatementFinished, StatementStarted
@@ -19,16 +20,19 @@ from proxy.protocols.postgres.entries import EXECUTE, IDLE
 from proxy.protocols.postgres.express import Express
 from proxy.protocols.postgres.extended import Extended
 from proxy.protocols.postgres.frontend import Frontend
+from proxy.protocols.postgres.large_objects import Calls, Function
 from proxy.protocols.postgres.limits import Limits
 from proxy.protocols.postgres.pending import Pending
 
 WARNING = "01000"
+NO_FUNCTIONS: Mapping[int, Function] = MappingProxyType({})
 PADDING_MOST = 1024 * 1024
 
 
 class PostgresInspector:
     """``asks``: an ``Ask`` before each statement. ``status`` is the ReadyForQuery status the log-in ended with;
-    ``parameters`` are the ParameterStatus messages (whole) of the log-in, which say how texts are to be read."""
+    ``parameters`` are the ParameterStatus messages (whole) of the log-in, which say how texts are to be read;
+    ``functions`` may be called by their oids."""
 
     def __init__(
         self,
@@ -37,12 +41,14 @@ class PostgresInspector:
         asks: bool = False,
         status: int = IDLE,
         parameters: Iterable[bytes] = (),
+        functions: Mapping[int, Function] = NO_FUNCTIONS,
     ) -> None:
         self._pending = Pending(limits or Limits(), status)
         extended = Extended(self._pending, asks)
         self._express = express = Express(self._pending)
         self._backend = Backend(self._pending, express)
-        self._frontend = Frontend(self._pending, self._backend, express, extended, asks)
+        calls = Calls(self._pending, functions)
+        self._frontend = Frontend(self._pending, self._backend, express, extended, calls, asks)
         express.beside(self._frontend.feed, self._backend.feed)
         self._feeders: tuple[Callable[[bytes], Fed], ...] = express.asked, express.answered
         for message in parameters:
@@ -75,6 +81,10 @@ class PostgresInspector:
         if self._backend.boundary or pending.copying.active:
             return b""
         return messages.notice_response("WARNING", WARNING, text, hint=hint)
+
+    def holds(self) -> int:
+        """See ``Inspector.holds``."""
+        return self._frontend.held + self._backend.held + self._pending.kept.size
 
     def close(self) -> None:
         """See ``Inspector.close``: the two sides, what they share and the fast lane all know each other."""

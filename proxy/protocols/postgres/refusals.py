@@ -28,6 +28,7 @@ _DENIED: Mapping[str, str] = {
     Refusal.TOKEN_CUT_SHORT: INVALID_PASSWORD,
     Refusal.TOKEN_EXPIRED: INVALID_PASSWORD,
     Refusal.TOO_MANY_SESSIONS: TOO_MANY_CONNECTIONS,
+    Refusal.PLAINTEXT: PROTOCOL_VIOLATION,
     "unauthenticated": INVALID_PASSWORD,
 }
 _DETAILS: Mapping[str, str] = {

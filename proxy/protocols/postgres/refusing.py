@@ -74,14 +74,14 @@ class Refusing:
         self._simple = simple
         self._extended = extended
 
-    def why(self, kind: int, verdict: Decision | None, index: int) -> Why | None:
+    def why(self, kind: int, verdict: Decision | None, index: int, known: bool = False) -> Why | None:
         """Why this message must not pass; None when it may. A FunctionCall runs a function by its oid, without a
-        word that could be recorded or decided on."""
-        if kind == _CALL:
+        word that could be recorded or decided on, unless its function is ``known``."""
+        if kind == _CALL and not known:
             return Why(
                 FEATURE_NOT_SUPPORTED,
-                "function calls by oid are not allowed through the gateway",
-                "call the function in a SELECT; large objects can be read and written with lo_get and lo_put",
+                "function calls by oid are not allowed through the gateway, but those of large objects",
+                "call the function in a SELECT",
             )
         if verdict is None or verdict.outcome is Verdict.ALLOW:
             return None

@@ -112,11 +112,12 @@ class SessionPair(Passage, asyncssh.SSHServerSession[bytes]):
         why = await self.talk.decided(action)
         if self.late():
             return
-        self.begin(via, text)
         self.waits = via is not Via.EXEC
         if why:
+            self.begin_refused(via, text)
             self._refuse(Outcome.DENIED, why)
             return
+        self.begin(via, text)
         if self._environment:
             pairs = [(each.decode(), value.decode()) for each, value in self._environment.items()]
             self.ledger.write(Note("environment", (("statement", self.seq), *pairs)))

@@ -213,6 +213,10 @@ class ClientSide:
             self.line.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, text)
         self.transport.flush()
 
+    def holds(self) -> int:
+        """Bytes that wait, in channels and on their way to and from them."""
+        return self.line.holds() + self.transport.holds()
+
     def forget(self) -> None:
         """Know nobody any more: what asyncssh still tells is told to no one."""
         self.line.moved = _nothing_moved

@@ -145,6 +145,14 @@ class SshConversation:
             self.ledger.count(record)
         return records
 
+    def holds(self) -> int:
+        """See ``Weight.holds``."""
+        return self._client.holds() + self.target.holds()
+
+    def press(self, on: bool) -> None:
+        """See ``Weight.press``."""
+        self._client.transport.press(on)
+
     def close(self) -> None:
         """See ``Conversation.close``. asyncssh's own objects may live on for a while; they know nobody here."""
         self.pairs.clear()

@@ -25,9 +25,9 @@ from proxy.sessions.session import Session
 
 NAME = "ssh"
 TRIES = 3
-VERSION = "OpenSSH_Tidegate"
+VERSION = "OpenSSH_9.9_Tidegate"
 """OpenSSH's client tells only servers of that name when its own reader is gone (PROTOCOL, 2.1); without that
-``ssh host yes | head`` never ends."""
+``ssh host yes | head`` never ends. ssh2 of Node.js asks for nothing of OpenSSH's own where there is no number."""
 RENEWED = 86400.0
 """Seconds after which the host's certificate is made anew."""
 KEEPALIVE = 15.0
@@ -126,7 +126,7 @@ class SshEngine:
             conversation = SshConversation(session, ledger, client, target, allowance)
             client.visitor.inside = conversation.openings
             client.visitor.answer(True)
-            await session.converse(conversation, stream, Processes(conversation))
+            await session.converse(conversation, stream, Processes(conversation), conversation)
         finally:
             if target is not None and not target.line.is_closed():
                 target.line.abort()

@@ -68,6 +68,11 @@ SAID_BY_CLIENTS = frozenset({MSG_SERVICE_REQUEST, MSG_USERAUTH_REQUEST})
 """The other side says none of them: there they are answered UNIMPLEMENTED."""
 
 
+def held_by(channel: Any) -> int:
+    """Bytes that wait in a channel, either way."""
+    return int(channel._send_buf_len) + sum(len(data) for data, _ in channel._recv_buf)
+
+
 def _nothing_comes() -> bool:
     """How a closed line takes what comes."""
     return False
@@ -98,6 +103,11 @@ class Quiet(TolerantLine):
         line: Any = self
         for channel in list(line._channels.values()):
             channel.go_on()
+
+    def holds(self) -> int:
+        """Bytes that wait in its channels, and of a packet that is not whole."""
+        line: Any = self
+        return len(line._inpbuf) + sum(held_by(each) for each in line._channels.values())
 
     def take_apart(self) -> None:
         """Once it is closed: know none of the objects that know this one, so that all go now. A task of asyncssh's

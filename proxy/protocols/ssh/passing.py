@@ -26,6 +26,8 @@ from proxy.protocols.ssh.upstream import TargetSide
 
 REFUSED = 255
 """What ssh itself exits with where it could not do what was asked."""
+DENIED_MOST = 1000
+"""Statements of a session that were refused and have a record each."""
 
 
 class Hold(IntFlag):
@@ -145,6 +147,13 @@ class Pair:
     def begin(self, via: Via, text: bytes) -> None:
         self.seq = self.ledger.next_seq()
         self.ledger.write(started(self.seq, via, text))
+
+    def begin_refused(self, via: Via, text: bytes) -> None:
+        """As ``begin``, for what may not be: where that has been so often already, it is a row among others."""
+        if self.ledger.outcomes[Outcome.DENIED] < DENIED_MOST:
+            self.begin(via, text)
+        else:
+            self.ledger.denied(via.name.lower(), text.decode(errors="replace"))
 
     def finish(self, outcome: Outcome, tag: bytes = b"", error: bytes = b"") -> Sequence[Record]:
         """The records that close it; none the second time."""

@@ -124,7 +124,8 @@ class TolerantLine:
     def _process_ext_info(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         """Of a target's, which algorithms it signs with is of use; nothing that clients say."""
         line: Any = self
-        if line.is_client() and line._can_recv_ext_info:
+        # Before the first keys anybody on the way may have put it in (CVE-2023-48795): there asyncssh gives up.
+        if line._recv_encryption is None or (line.is_client() and line._can_recv_ext_info):
             super()._process_ext_info(pkttype, pktid, packet)  # type: ignore[misc]
 
     # -- requests of the connection, and whether its peer lives --------------------------------------------------

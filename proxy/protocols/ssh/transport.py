@@ -38,7 +38,7 @@ class StreamTransport(asyncio.Transport):
         self._left = b""  # of the last chunk; while there is any, nothing is read
         self._protocol: asyncio.Protocol | None = None
         self._unsent: list[bytes] = []
-        self._frozen = False
+        self._frozen = self._pressed = False
         self._over = False
 
     def start(self, protocol: asyncio.Protocol) -> None:
@@ -102,7 +102,7 @@ class StreamTransport(asyncio.Transport):
         self._read_on()
 
     def _read_on(self) -> None:
-        if not (self._frozen or self._left or self._stream.congested):
+        if not (self._frozen or self._pressed or self._left or self._stream.congested):
             self._stream.release()
 
     # -- what asyncssh does --------------------------------------------------------------------------------------
@@ -134,6 +134,18 @@ class StreamTransport(asyncio.Transport):
         self.flush()
         self._over = True
         self.freeze()
+
+    def holds(self) -> int:
+        """Bytes that were read and not yet looked at, and that leave at the end of this turn."""
+        return len(self._left) + sum(len(each) for each in self._unsent)
+
+    def press(self, on: bool) -> None:
+        """Read nothing of this side for now, or read on."""
+        self._pressed = on
+        if on:
+            self._stream.hold()
+        else:
+            self._read_on()
 
     def forget(self) -> None:
         """Know neither protocol nor session any more. What asyncssh writes from now on goes nowhere."""

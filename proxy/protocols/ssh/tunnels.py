@@ -70,10 +70,12 @@ class TunnelPair(Pair):
         """The client's end. ``asyncssh.ChannelOpenError`` where it may not be, or the target has it not."""
         try:
             why = await self.talk.decided(self._way.action) or ("the session has ended" if self.late() else "")
-            self.begin(Via.TUNNEL, str(self._way).encode(errors="replace"))
+            text = str(self._way).encode(errors="replace")
             if why:
+                self.begin_refused(Via.TUNNEL, text)
                 self.conclude(Outcome.DENIED, b"", why.encode())
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, why)
+            self.begin(Via.TUNNEL, text)
             await self.ledger.on_disk()
             if self.late():
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the session has ended")

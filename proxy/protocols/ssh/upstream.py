@@ -75,6 +75,10 @@ class TargetSide:
             self.line.disconnect(asyncssh.DISC_BY_APPLICATION, "done")
         self.transport.flush()
 
+    def holds(self) -> int:
+        """Bytes that wait, in channels and on their way to and from them."""
+        return self.line.holds() + self.transport.holds()
+
     def forget(self) -> None:
         """Know nobody any more; the line may still be saying how processes ended."""
         self.watcher.forget()

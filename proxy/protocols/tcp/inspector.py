@@ -124,6 +124,10 @@ class TcpInspector:
         """Nothing: see ``running``."""
         return b""
 
+    def holds(self) -> int:
+        """Nothing is kept."""
+        return 0
+
     def close(self) -> None:
         """Nothing is kept."""
 

@@ -66,6 +66,9 @@ class BareClient(asyncssh.SSHClientConnection):
         """For asyncssh, which takes this for a try to log in too."""
 
     def connection_lost(self, exc: Exception | None = None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(exc or ConnectionResetError("closed"))
+            self.ready.exception()
         self.heard.put_nowait((0, b""))
         super().connection_lost(exc)
 
@@ -124,15 +127,15 @@ def _second(answer: SSHPacket) -> int:
 
 
 @contextlib.asynccontextmanager
-async def bare(port: int, version: str = "bare") -> AsyncIterator[BareClient]:
-    """A client that has exchanged keys."""
+async def bare(port: int, version: str = "bare", patience: float = PATIENCE) -> AsyncIterator[BareClient]:
+    """A client that has exchanged keys, within so many seconds."""
     loop = asyncio.get_running_loop()
     options: Any = await asyncssh.SSHClientConnectionOptions.construct(
         known_hosts=None, client_keys=None, agent_path=None, config=None, client_version=version, username="any"
     )
     _, line = await loop.create_connection(lambda: BareClient(loop, options), "127.0.0.1", port)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             await line.ready
         yield line
     finally:

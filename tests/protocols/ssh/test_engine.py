@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,6 +61,14 @@ async def test_who_knows_aes_gcm_is_given_it_and_nobody_else(world: World, known
     async with client(world, encryption_algs=known) as line:
         assert line.get_extra_info("send_cipher") == given
         assert line.get_extra_info("recv_cipher") == given
+        assert (await line.run("quick")).exit_status == 0
+
+
+async def test_clients_that_go_by_the_name_find_openssh(world: World) -> None:
+    """ssh2 of Node.js asks for nothing of OpenSSH's own below 5, nor where there is no number."""
+    async with client(world) as line:
+        version = line.get_extra_info("server_version")
+        assert re.match(r"SSH-2\.0-OpenSSH_(?:[5-9]|[0-9]{2})\.[0-9]+_Tidegate\Z", version)
         assert (await line.run("quick")).exit_status == 0
 
 

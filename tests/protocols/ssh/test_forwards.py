@@ -1,5 +1,7 @@
 """Forwarded connections: how many there may be beside sessions, what they may have on their way; unix sockets."""
 
+import gc
+import weakref
 from typing import Any
 
 import asyncssh
@@ -7,10 +9,11 @@ import pytest
 
 from proxy.core.records import Outcome, StatementFinished, StatementStarted, Via
 from proxy.protocols.ssh.openings import SHARED, WINDOW_LEAST, window_of
+from proxy.protocols.ssh.passing import DENIED_MOST
 from proxy.protocols.ssh.upstream import WINDOW
 from tests.contracts.ssh_peer import FAR, SOCKET
 from tests.contracts.test_engines import World, until, world
-from tests.protocols.ssh.test_engine import client, denied, recorded
+from tests.protocols.ssh.test_engine import client, denied, recorded, rows
 
 __all__ = ["world"]
 
@@ -83,6 +86,41 @@ async def test_a_socket_that_the_target_has_not(world: World) -> None:
             await line.open_unix_connection(SOCKET)
         assert (await line.run("quick")).exit_status == 0
     assert tunnels(world) == [(b"unix:/run/far.sock", Outcome.FAILED)]
+
+
+async def test_many_that_are_refused_leave_no_record_each(world: World) -> None:
+    asked = DENIED_MOST + 300
+    async with client(world) as line:
+        for _ in range(asked):
+            with pytest.raises(asyncssh.ChannelOpenError, match="may not be forwarded to elsewhere:1"):
+                await line.open_connection("elsewhere", 1)
+        assert (await line.run("quick")).exit_status == 0
+    await world.ended()
+    assert tunnels(world) == [(b"elsewhere:1", Outcome.DENIED)] * DENIED_MOST
+    found = [(each["what"], each["detail"], each.get("times", 1)) for each in rows(world)]
+    assert found == [("tunnel", "elsewhere:1", times) for times in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300)]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_nothing_of_them_outlives_the_session(world: World, closed: bool) -> None:
+    """Python's collector is not needed for it."""
+    world.peer.far = Echo  # type: ignore[attr-defined]
+    gc.collect()
+    gc.disable()
+    try:
+        async with client(world) as line:
+            opened = [await line.open_connection(*FAR), await line.open_unix_connection(SOCKET)]
+            session = next(iter(world.services.registry))
+            left = [weakref.ref(each) for each in session.relaying.pairs]  # type: ignore[attr-defined]
+            left += [weakref.ref(session.relaying), weakref.ref(session.relaying.openings)]  # type: ignore[attr-defined]
+            del session
+            for _, writer in opened if closed else ():
+                writer.close()
+        await world.ended()
+        await until(lambda: not world.kernel.known())
+        await until(lambda: not any(each() for each in left))
+    finally:
+        gc.enable()
 
 
 def test_many_have_less_on_their_way_each(world: World) -> None:

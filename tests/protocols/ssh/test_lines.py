@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -31,6 +32,7 @@ OWN = {
 """Private names of our classes that asyncssh need not have, or that the next test looks at."""
 
 
+@cache
 def source(kind: type) -> str:
     return textwrap.dedent(
         "".join(inspect.getsource(each) for each in kind.__mro__ if "asyncssh" in each.__module__)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def run(kind: str, folder: Path, *command: str, stdin: str = "") -> list[str]:
     """The records of a client's run."""
     records = folder / "records"
     wrapper = folder / "ssh"
-    wrapper.write_text(f'#!/bin/sh\nfor last; do :; done\nexec {sys.executable} {BETWEEN} "$last"\n')
+    start = f"{shlex.quote(sys.executable)} {shlex.quote(str(BETWEEN))}"
+    wrapper.write_text(f'#!/bin/sh\nfor last; do :; done\nexec {start} "$last"\n')
     wrapper.chmod(0o700)
     environment = {
         **os.environ,
@@ -55,9 +57,9 @@ def test_sftp(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
     lines = [
-        f"cd {there}",
-        f"put {tmp_path}/here a",
-        f"get a {tmp_path}/back",
+        f'cd "{there}"',
+        f'put "{tmp_path}/here" a',
+        f'get a "{tmp_path}/back"',
         "rename a b",
         "chmod 600 b",
         "ln -s b c",
@@ -87,12 +89,14 @@ def test_the_old_scp(tmp_path: Path) -> None:
     (tree / "sub dir" / "one").write_bytes(DATA)
     (tree / "empty").write_bytes(b"")
     wrapper = str(tmp_path / "ssh")
-    up = run("scp", tmp_path, "scp", "-O", "-S", wrapper, "-rp", str(tree), f"h:{tmp_path}/up")
+    up = run("scp", tmp_path, "scp", "-O", "-S", wrapper, "-rp", str(tree), f"h:{shlex.quote(f'{tmp_path}/up')}")
     assert (tmp_path / "up" / "sub dir" / "one").read_bytes() == DATA
     assert f"mkdir {tmp_path}/up[/tree]" in texts(up) and f"put {tmp_path}/up[/tree]/sub dir/one" in texts(up)
     assert (len(DATA), SHA) in hashes(up) and (0, hashlib.sha256().hexdigest()) in hashes(up)
     (tmp_path / "records").unlink()
-    down = run("scp", tmp_path, "scp", "-O", "-S", wrapper, f"h:{tree}/sub*/o*", str(tmp_path / "down"))
+    down = run(
+        "scp", tmp_path, "scp", "-O", "-S", wrapper, f"h:{shlex.quote(str(tree))}/sub*/o*", str(tmp_path / "down")
+    )
     assert (tmp_path / "down").read_bytes() == DATA
     assert texts(down) == [f"get {tree}/sub*/one"] and hashes(down) == [(len(DATA), SHA)]
     assert all("UNKNOWN" not in each for each in (*up, *down))

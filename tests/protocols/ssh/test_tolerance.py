@@ -4,6 +4,7 @@ nothing of what is passed over is done."""
 import asyncio
 from typing import Any
 
+import asyncssh
 import pytest
 from asyncssh.constants import (
     MSG_CHANNEL_CLOSE,
@@ -99,6 +100,42 @@ async def test_a_client_may_call_its_software_anything(
     async with bare(world.port) as peer:
         await peer.enter()
         await alive(peer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        *IGNORED,
+        (8, b""),
+        (192, b""),
+        (MSG_GLOBAL_REQUEST, b"".join(ALIVE)),
+        (MSG_SERVICE_REQUEST, String("ssh-userauth")),
+    ],
+)
+async def test_nothing_is_passed_over_before_there_are_keys(
+    world: World, kind: int, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is on the way could put it in (CVE-2023-48795, Terrapin)."""
+    made = BareClient._send_kexinit
+
+    def and_more(line: Any) -> None:
+        made(line)
+        line._send(packed(kind, rest))
+        line._send_seq += 1
+
+    monkeypatch.setattr(BareClient, "_send_kexinit", and_more)
+    with pytest.raises((TimeoutError, asyncssh.Error, OSError)):
+        async with bare(world.port, patience=2) as peer:
+            await peer.service()
+    assert len(world.services.registry) == 0
+    assert world.peer.dialled == 0
+
+
+def packed(kind: int, rest: bytes) -> bytes:
+    """A packet without a cipher (RFC 4253, 6)."""
+    size = 5 + 1 + len(rest)
+    padding = -size % 8 + 8
+    return UInt32(1 + 1 + len(rest) + padding) + bytes((padding, kind)) + rest + bytes(padding)
 
 
 # -- before the log-in ---------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def waiting(world: World) -> int:
     line: Any = talk._client.line
     stream: Any = talk._client.transport._stream
     channels = sum(kept(each._send_buf) for each in line._channels.values())
-    return channels + len(stream._buffer) + sum(len(each) for _, args in line._deferred_packets for each in args)
+    return channels + len(stream.unsent) + sum(len(each) for _, args in line._deferred_packets for each in args)
 
 
 @contextlib.asynccontextmanager

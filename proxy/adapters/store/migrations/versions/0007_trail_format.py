@@ -1,5 +1,5 @@
 """Rows of the trail that can be erased without breaking its chain: how each is hashed, and over what. And with each
-signed head the trail's origin, which changes when a store is put back.
+signed head the trail's origin, which changes when a store is put back; and on what grounds a node admits nobody.
 
 Additive: older code reads and writes the same tables. A row without a format is of format 1.
 """
@@ -20,4 +20,5 @@ def upgrade() -> None:
     op.add_column("trail", sa.Column("body_digest", Word, nullable=True))
     op.add_column("trail", sa.Column("salt", Word, nullable=True))
     op.add_column("trail_heads", sa.Column("origin", Seq, nullable=False, server_default="1"))
+    op.create_index("trail_heads_newest", "trail_heads", ["origin", "seq"])
     op.add_column("nodes", sa.Column("refuses", Word, nullable=False, server_default=""))
