@@ -189,6 +189,7 @@ class Relay:
                 break
         if target.congested:
             self.hold(Hold.TARGET_FULL)
+        self._keep_pace()
 
     def _go_on(self, left: Iterator[Step]) -> None:
         """The next slice of the client's steps, in a turn of its own."""
@@ -300,6 +301,10 @@ class Relay:
 
     def _write_in_step(self, record: Record) -> None:
         self._recorder.write(record)
+        self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Read neither side while more waits for the recorder than it works off."""
         if self._recorder.behind and Hold.RECORDER not in self._holds:
             self.hold(Hold.RECORDER)
             self._target.hold()

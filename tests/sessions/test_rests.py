@@ -247,3 +247,20 @@ async def test_steps_that_were_made_at_once_are_carried_out_in_slices_too() -> N
     assert len(client.said) == SLICE
     while len(client.said) < 1000:
         await turn()
+
+
+async def test_who_has_more_recorded_than_is_worked_off_is_not_read() -> None:
+    """Statements of many megabytes would end this session, and with it those that write little."""
+    may_go_on = asyncio.Event()
+    relay, client, target, recorder, _ = relays(Long(), Rests())
+    recorder.behind = True
+    recorder.caught_up = may_go_on.wait  # type: ignore[attr-defined]
+    async with asyncio.TaskGroup() as tasks:
+        relay.waits.begin(tasks)
+        relay._client_sent(b"x")
+        assert target.said == [b"x"] and not client.reading
+        await turn()
+        assert not client.reading
+        recorder.behind = False
+        may_go_on.set()
+    assert client.reading
