@@ -29,8 +29,11 @@ def adopt_orphans() -> None:
 def described() -> list[str]:
     """Lines that say what ran where."""
     arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    how = [words for flag, words in BUILT_WITH.items() if flag in arguments] or ["NOT optimised"]
-    whose = "Debian's" if "dpkg" in arguments or Path(sys.base_prefix) == Path("/usr") else "built by hand"
+    debians = Path(sys.base_prefix) == Path("/usr")
+    whose = "Debian's" if debians else "built by hand"
+    # Debian's rules optimise by profile behind configure's back: its arguments do not tell.
+    unsaid = "optimised by the package's own rules" if debians else "NOT optimised"
+    how = [words for flag, words in BUILT_WITH.items() if flag in arguments] or [unsaid]
     cores = len(os.sched_getaffinity(0))
     name = f"{platform.python_implementation()} {platform.python_version()}"
     return [
