@@ -18,7 +18,7 @@ from proxy.api.shapes.operations import (
     TrailRestoredShown,
     Verified,
 )
-from proxy.api.shapes.values import Paged
+from proxy.api.shapes.values import LARGEST, Paged
 from proxy.api.verification import verified
 from proxy.audit.heads import encoded_key
 from proxy.audit.kept_heads import compare
@@ -38,7 +38,7 @@ async def events(
     caller: ReadsTrail,
     services: Given,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, description="the `next` of the page before")] = None,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST, description="the `next` of the page before")] = None,
     kind: Text = None,
     actor: Text = None,
     subject: Annotated[
@@ -63,7 +63,7 @@ async def events(
 async def heads(
     caller: ReadsTrail,
     services: Given,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Paged[HeadShown]:
     """Oldest first, after row `after`. Keep them elsewhere: they show whether the trail was cut short."""

@@ -8,7 +8,7 @@ from proxy.access.revocations import Target
 from proxy.api.callers import Given, Known
 from proxy.api.receipts import made, previewed, progress
 from proxy.api.shapes.access import LockAsked, LockShown, RevocationAsked, RevocationMade, RevocationShown
-from proxy.api.shapes.values import Paged
+from proxy.api.shapes.values import LARGEST, Paged
 from proxy.core.feed import Scope
 
 router = APIRouter(prefix="/v1", tags=["revocations"])
@@ -29,7 +29,9 @@ async def revoke(asked: RevocationAsked, caller: Known, services: Given) -> Revo
 
 
 @router.get("/revocations/{seq}", summary="How far a revocation, lock or cut has got")
-async def revocation(seq: Annotated[int, Path(ge=1)], caller: Known, services: Given) -> RevocationShown:
+async def revocation(
+    seq: Annotated[int, Path(ge=1, le=LARGEST)], caller: Known, services: Given
+) -> RevocationShown:
     """Receipts of the sessions it ended, those still live, and the nodes that have not acted on it yet. Kept for
     minutes; after that the trail tells."""
     return await progress(services, seq, caller.identity)

@@ -15,14 +15,12 @@ from proxy.api.routes.requests import Before, Limit
 from proxy.api.services import Services
 from proxy.api.shapes.access import NeededWord, RevocationMade
 from proxy.api.shapes.sessions import NotesShown, OutputShown, SessionShown, StatementsShown
-from proxy.api.shapes.values import Paged
+from proxy.api.shapes.values import LARGEST, Paged
 from proxy.core.feed import Scope
 from proxy.core.identity import Identity
 from proxy.core.ports import Page
 from proxy.core.sessions import OWN_PIDS, SessionRecord
 
-LARGEST = 1 << 40
-"""No cursor and no statement's number is larger."""
 Text = Annotated[str | None, Query(max_length=128)]
 
 
@@ -110,7 +108,7 @@ def routes(views: Views) -> APIRouter:
         id: str,
         caller: Known,
         services: Given,
-        after: Annotated[int, Query(ge=0, description="statements after this `seq`")] = 0,
+        after: Annotated[int, Query(ge=0, le=LARGEST, description="statements after this `seq`")] = 0,
         limit: Limit = 100,
     ) -> StatementsShown:
         """Joined records, oldest first; of live sessions too. For auditors and one's own. The viewing is written

@@ -19,6 +19,9 @@ from proxy.policy.words import spoken
 
 T = TypeVar("T")
 
+LARGEST = 1 << 40
+"""No place in a list, and no statement's number, is larger: what no store can hold is a mistake of who asks."""
+
 
 def iso(instant: float) -> str:
     """Epoch seconds as ISO 8601 in UTC with milliseconds, as ``2026-01-31T12:00:00.000Z``."""
