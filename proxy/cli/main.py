@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except streams.Unwritten as lost:
         if lost.errno != errno.EPIPE:  # a reader who has gone needs no word
             what = f"standard output cannot be written: {lost.strerror}"
-            screen.failure(Failed(what, hint="what was asked for may be done all the same"))
+            screen.failure(Failed(what, hint="it may have been done all the same: look before you ask again"))
         streams.drop(sys.stdout)
         code = code or FAILED
     streams.settle_errors()

@@ -90,5 +90,5 @@ def step(table: Mapping[Status, frozenset[Status]], current: Status, new: Status
     """``new``, if the table lists current -> new; else ``PeerError`` with code ``conflict``. A current status that
     this version does not know can only be ended."""
     if new not in table.get(current, ENDINGS):
-        raise PeerError(f"it is already {current}", code="conflict", hint=f"it cannot become {new} any more")
+        raise PeerError(f"it is already {current}", code="conflict")
     return new

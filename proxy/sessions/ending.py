@@ -66,6 +66,7 @@ REFUSED: Mapping[str, EndReason] = {
     Refusal.TOKEN_CUT_SHORT: EndReason.DENIED,
     Refusal.TOKEN_EXPIRED: EndReason.DENIED,
     Refusal.NO_TLS: EndReason.DENIED,
+    Refusal.PLAINTEXT: EndReason.DENIED,
     Refusal.WRONG_ACCOUNT: EndReason.DENIED,
     Refusal.WRONG_DATABASE: EndReason.DENIED,
     Refusal.WRONG_PROTOCOL: EndReason.DENIED,

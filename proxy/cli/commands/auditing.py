@@ -156,7 +156,8 @@ def _whole(found: dict[str, Any]) -> list[str]:
     lines = [f"the trail is whole: {found['rows']} rows, {found['heads']} signed heads, {signed}"]
     if found["erased"]:
         lines.append(f"  {found['erased']} rows erased")
-    lines.append(f"recordings: {found['recordings']} are what the trail says")
+    count = found["recordings"]
+    lines.append(f"recordings: {count} {'is' if count == 1 else 'are'} what the trail says")
     if found["unsealed"]:
         lines.append(
             f"  {found['unsealed']} have no seal to compare with: their session's node or recorder was lost"

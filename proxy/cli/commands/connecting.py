@@ -119,14 +119,17 @@ def passfile(
     kept = PassFile(file, passfile_entry(way, made.account))
     kept.write(made.token)
     told = {"file": str(file.resolve()), "host": way.host, "port": way.port, "user": made.account}
-    # people put this line before a command of theirs
-    screen.show(told, lambda: screen.line(f"PGPASSFILE={shlex.quote(str(file.resolve()))}"))
-    if once:
-        return
-    try:
-        asyncio.run(_keep_fresh(screen, api, made, kept))
+    stays = False
+    try:  # a token that nobody was told of is taken away too
+        # people put this line before a command of theirs
+        screen.show(told, lambda: screen.line(f"PGPASSFILE={shlex.quote(str(file.resolve()))}"))
+        sys.stdout.flush()
+        stays = once
+        if not once:
+            asyncio.run(_keep_fresh(screen, api, made, kept))
     finally:
-        kept.remove()
+        if not stays:
+            kept.remove()
 
 
 @dataclass(frozen=True, slots=True)

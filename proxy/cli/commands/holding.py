@@ -55,4 +55,6 @@ def give_back(context: typer.Context, grant: Grant, reason: Reason = "given back
     """End a grant you hold; your sessions under it end too."""
     answer = logged_in().post(f"/v1/grants/{part(grant)}/revoke", {"reason": reason})
     screen = screen_of(context)
-    screen.show(answer, lambda: screen.line(f"grant {grant} is over, with {len(answer['sessions'])} session(s)"))
+    ended = len(answer["sessions"])
+    told = f"grant {grant} is over, with {ended} session{'' if ended == 1 else 's'}"
+    screen.show(answer, lambda: screen.line(told))

@@ -140,7 +140,7 @@ def _as(world: World, around: Surroundings, person: str) -> Iterator[str]:
     if around.path:
         yield f"  export PATH={shlex.quote(around.path)}:$PATH"
     yield f"  export TIDEGATE_API={world.api} TIDEGATE_CA={shlex.quote(str(world.ca))}"
-    yield f"  export TIDEGATE_HOME={shlex.quote(str(home))}"
+    yield f"  export TIDEGATE_HOME={shlex.quote(str(home))} TIDEGATE_TCP_PORT={world.ports.tcp}"
     yield f"  echo {world.password} | tidegate login --user {person} --password-stdin"
 
 
