@@ -31,6 +31,9 @@ WINDOW = 60.0
 PASSED_ON = 2.0
 """Seconds another worker has to act before the client's connection is closed all the same."""
 LOOK = 0.1
+ANY_PID, PROVEN = 0, -1
+"""Beside pids, what wrong keys of a source are counted for: those that are looked up in the store, and those that
+prove that this cluster made them, whose session is over. A proof cannot be guessed, so no flood closes its door."""
 WAITING_MOST = 1024
 CANDIDATES = 500
 """Live sessions of one pid that are read at a time. All are tried: a target that gives each the same pid keeps no
@@ -48,13 +51,15 @@ class Cancellable:
 
 
 class Cancels:
-    """The cancel keys of one worker. ``guesses`` a minute and source are taken before its cancels are ignored."""
+    """The cancel keys of one worker. Of wrong keys ``guesses`` a minute are taken from each source, and no more are
+    looked up in the store then; as many for each pid of this worker's sessions, so that a flood from one address
+    takes the cancel from nobody else there who has a session here."""
 
     def __init__(self, services: Services, secret: bytes, guesses: int) -> None:
         self._services = services
         self._keys = CancelKeys(secret)
         self._guesses = guesses
-        self._wrong: Counter[str] = Counter()
+        self._wrong: Counter[tuple[str, int]] = Counter()
         self._window = 0.0
         self._live: dict[str, Cancellable] = {}
         self._sessions: dict[int, set[str]] = {}
@@ -90,16 +95,27 @@ class Cancels:
 
     async def carry_out(self, asked: Cancel, source: str) -> None:
         """Do what the key proves a right to, or nothing; returns when the target was told."""
-        if self._throttled(source):
-            return
-        session = self._here(asked)
+        kind = source_kind(source)
+        session = self._here(asked, kind)
         if session is not None:
             await self.cancel(session)
-        elif not await self._passed_on_to_its_owner(asked):
-            await self._refused(source)
+            return
+        guessed = kind, PROVEN if self._keys.proves_itself(asked.pid, asked.key) else ANY_PID
+        if not self._throttled(guessed) and not await self._passed_on_to_its_owner(asked):
+            await self._refused(guessed, source)
 
-    def _here(self, asked: Cancel) -> str | None:
-        """The session of this worker whose key it is."""
+    def _here(self, asked: Cancel, kind: str) -> str | None:
+        """The session of this worker whose key it is. What is no key of a session's counts as a guess at its pid;
+        of pids that nobody has here nothing is kept."""
+        guessed = kind, asked.pid
+        if asked.pid not in self._sessions or self._throttled(guessed):
+            return None
+        found = self._fitting(asked)
+        if found is None and not self._keys.proves_itself(asked.pid, asked.key):
+            self._wrong[guessed] += 1
+        return found
+
+    def _fitting(self, asked: Cancel) -> str | None:
         if not self._keys.may_fit(asked.pid, asked.key):
             return None
         node, here = self._services.node, self._sessions.get(asked.pid, ())
@@ -186,17 +202,17 @@ class Cancels:
 
     # -- guesses -------------------------------------------------------------------------------------------------
 
-    def _throttled(self, source: str) -> bool:
+    def _throttled(self, guessed: tuple[str, int]) -> bool:
         now = self._services.clock.monotonic()
         if now - self._window > WINDOW:
             self._window = now
             self._wrong.clear()
-        return self._wrong[source_kind(source)] >= self._guesses
+        return self._wrong.get(guessed, 0) >= self._guesses
 
-    async def _refused(self, source: str) -> None:
+    async def _refused(self, guessed: tuple[str, int], source: str) -> None:
         """The first wrong key of a source in a minute, and the one that closes the door, go into the trail."""
-        self._wrong[source_kind(source)] += 1
-        times = self._wrong[source_kind(source)]
+        self._wrong[guessed] += 1
+        times = self._wrong[guessed]
         if times in (1, self._guesses):
             try:
                 await self._services.store.commit(

@@ -55,6 +55,10 @@ class CancelKeys:
         proof = self._proof(place, pid, LONG)[: LONG - len(place)]
         return len(key) == SHORT or hmac.compare_digest(proof, key[len(place) :])
 
+    def proves_itself(self, pid: int, key: bytes) -> bool:
+        """Return whether this cluster made the key, as only a long one can tell."""
+        return len(key) == LONG and self.may_fit(pid, key)
+
     def fits(self, node: str, session: str, pid: int, key: bytes) -> bool:
         """Return whether ``key`` is this session's. In constant time."""
         return hmac.compare_digest(self.key(node, session, pid, len(key)), key)

@@ -184,6 +184,31 @@ async def test_who_guesses_is_not_listened_to_any_more(workers: Workers) -> None
     assert (done, workers.passed_on()) == (["sess-1"], [(OTHER, "sess-2")])
 
 
+@pytest.mark.parametrize("length", [4, 32])
+async def test_a_flood_of_guesses_takes_the_cancel_from_nobody_else_behind_its_address(
+    workers: Workers, length: int
+) -> None:
+    here = workers.cancels(HERE, guesses=2)
+    done = filed(here, "sess-1")
+    for pid in range(1, 50):
+        await here.carry_out(Cancel(pid, b"nope"), SOURCE)
+    await here.carry_out(Cancel(PID, here.key("sess-1", PID, length)), SOURCE)
+    assert done == ["sess-1"]
+    assert len(here._wrong) == 1  # nothing is kept of pids that nobody has
+    assert workers.refused() == 2
+
+
+async def test_no_flood_closes_the_door_for_a_key_that_proves_itself(workers: Workers) -> None:
+    here, other = workers.cancels(HERE, guesses=2), workers.cancels(OTHER)
+    await workers.session("sess-2", OTHER)
+    for _ in range(5):
+        await here.carry_out(Cancel(PID, b"nope"), SOURCE)
+    await here.carry_out(Cancel(PID, other.key("sess-2", PID, 4)), SOURCE)
+    assert workers.passed_on() == []
+    await here.carry_out(Cancel(PID, other.key("sess-2", PID, 32)), SOURCE)
+    assert workers.passed_on() == [(OTHER, "sess-2")]
+
+
 async def test_guesses_count_while_nobody_can_be_asked_whose_they_are(workers: Workers) -> None:
     here = workers.cancels(HERE, guesses=2)
     await workers.session("sess-2", OTHER)
