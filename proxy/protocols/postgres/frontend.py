@@ -211,9 +211,11 @@ class Frontend:
         most = self._most.get(kind)
         if most is None:
             raise PeerError(f"invalid frontend message type {kind}", code="protocol")
-        if 4 <= length <= most + 4:
+        if not 4 <= length < 1 << 31:  # a server takes it as a signed number
+            raise PeerError("invalid message length", code="protocol")
+        if length <= most + 4:
             return False
-        if kind in (_QUERY, _PARSE) and 4 < length <= messages.MAX_FRAME:
+        if kind in (_QUERY, _PARSE) and length <= messages.MAX_FRAME:
             return True
         raise PeerError(
             f"a message of type {chr(kind)} and {length} bytes: the gateway takes {most} at most", code="limit"

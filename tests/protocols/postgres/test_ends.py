@@ -134,9 +134,9 @@ def test_terminate_is_passed_on_and_ends_it() -> None:
     ("message", "state"),
     [
         (b"?\0\0\0\4", b"08P01"),
-        (b"Q\0\0\0\3", b"54000"),
+        (b"Q\0\0\0\3", b"08P01"),
         (b"Q\0\0\0\x06ab", b"08P01"),
-        (b"Q\xff\xff\xff\xff", b"54000"),
+        (b"Q\xff\xff\xff\xff", b"08P01"),
         (b"S\0\0\0\5x", b"08P01"),
         (b"H\0\0\x27\x20", b"54000"),
         (b"E\0\0\0\5\0", b"08P01"),
@@ -292,3 +292,11 @@ def test_a_big_row_passes_as_it_comes() -> None:
     assert all(isinstance(step, Forward) for _, step in talk.steps[-len(sizes) :])
     talk.target(complete("SELECT 1"), READY)
     assert talk.finished[1].data_bytes == len(big) - 5
+
+
+@pytest.mark.parametrize("kind", [b"Q", b"P", b"B", b"d", b"S"])
+@pytest.mark.parametrize("length", [-1, 0, 3])
+def test_a_length_that_none_can_be_is_called_so(kind: bytes, length: int) -> None:
+    closed = Talk().client(kind + length.to_bytes(4, "big", signed=True) + b"12345678").closed
+    assert closed is not None
+    assert (closed.reason, closed.detail) == (EndReason.PROTOCOL_ERROR, "the client: invalid message length")
