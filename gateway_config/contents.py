@@ -21,14 +21,14 @@ MOST = 8 * 1024 * 1024
 _KEY = secrets.token_bytes(32)
 
 
-class Content(NamedTuple):
+class FileContent(NamedTuple):
     """What a setting led to, and when a change of it takes effect."""
 
     digest: bytes
     reload: Reload
 
 
-def contents(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, Content]:
+def contents(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, FileContent]:
     """By the path of each setting that leads to a file or variable, as ``difference`` has it. A folder has no
     content, and what cannot be read is as if it were empty. ``environ`` is the process's own unless given."""
     variables = os.environ if environ is None else environ
@@ -36,11 +36,11 @@ def contents(config: Config, environ: Mapping[str, str] | None = None) -> dict[s
     for path, value, reload in _leading(config, "", "restart"):
         read = _read(config, value, variables)
         if read is not None:
-            found[path] = Content(hashlib.blake2b(read, key=_KEY).digest(), reload)
+            found[path] = FileContent(hashlib.blake2b(read, key=_KEY).digest(), reload)
     return found
 
 
-def renewed(old: Mapping[str, Content], new: Mapping[str, Content]) -> list[Change]:
+def renewed(old: Mapping[str, FileContent], new: Mapping[str, FileContent]) -> list[Change]:
     """The settings that lead to something else than before."""
     return [Change(path, each.reload) for path, each in new.items() if path in old and old[path] != each]
 

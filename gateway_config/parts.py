@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ConfigParts:
     """The main file and what it includes, in the order in which their policies follow each other."""
 
     main: Part
@@ -77,7 +77,7 @@ class Parts:
         return self.main, place
 
 
-def parts(text: str, source: str, base: Path) -> Parts:
+def parts(text: str, source: str, base: Path) -> ConfigParts:
     """``text`` and every file that it includes, relative to the folder ``base``; ``ConfigProblems`` with all that
     cannot be read in any of them."""
     main = Part(source, text, parse(text, source))
@@ -95,7 +95,7 @@ def parts(text: str, source: str, base: Path) -> Parts:
         read, first = read + len(found.text.encode()), first + len(found.policies)
     if problems:
         raise ConfigProblems(source, problems)
-    return Parts(main, included)
+    return ConfigParts(main, included)
 
 
 def text_of(file: Path, source: str, most: int = MAX_FILE) -> str:

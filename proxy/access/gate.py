@@ -35,7 +35,7 @@ AGAIN = "try again in a few seconds"
 TELL = "tell the gateway's operator"
 
 
-class Holder(NamedTuple):
+class TokenHolder(NamedTuple):
     """Whose token was shown, and of which grant; ``ANONYMOUS`` and "" before its signature has verified."""
 
     who: Who
@@ -187,11 +187,11 @@ class Gate:
             error.detail = f"{error.detail} (not in the trail yet: {away})".strip()
         return error
 
-    def _holder(self, claims: Claims | None) -> Holder:
+    def _holder(self, claims: Claims | None) -> TokenHolder:
         """Return whose token it was, once that is certain."""
         if claims is None:
-            return Holder((ANONYMOUS, ""), "")
-        return Holder((claims.subject, self._catalog().name_of((claims.subject, ""))), claims.grant)
+            return TokenHolder((ANONYMOUS, ""), "")
+        return TokenHolder((claims.subject, self._catalog().name_of((claims.subject, ""))), claims.grant)
 
     async def flush(self, now: float) -> None:
         """Write what was counted of refusals whose window closed by ``now`` (monotonic seconds); never raises for a
@@ -199,7 +199,9 @@ class Gate:
         await self._refused.flush(now)
 
 
-def refusal_of(why: str, wish: Wish, holder: Holder, resource: str) -> tuple[tuple[str, ...], AdmissionRefused]:
+def refusal_of(
+    why: str, wish: Wish, holder: TokenHolder, resource: str
+) -> tuple[tuple[str, ...], AdmissionRefused]:
     """The event of a refusal, and what it is counted with: the like from the same source, and once a token has
     verified only those of its holder, so that nobody's refusal goes under another's name."""
     event = AdmissionRefused(

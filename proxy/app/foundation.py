@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from gateway_config.contents import Content, contents, renewed
+from gateway_config.contents import FileContent, contents, renewed
 from gateway_config.difference import Change, difference
 from gateway_config.listeners import ServerTls
 from gateway_config.loading import load
@@ -36,7 +36,7 @@ class Configured:
     file: Path
     config: Config
     catalog: Catalog
-    contents: Mapping[str, Content] = field(default_factory=dict)
+    contents: Mapping[str, FileContent] = field(default_factory=dict)
     """What stood behind the settings when they were read: see ``gateway_config.contents``."""
     listeners: list[Callable[[], None]] = field(default_factory=list)
 

@@ -24,7 +24,7 @@ from proxy.sessions.services import Engine, Services
 from proxy.sessions.session import Session
 from proxy.sessions.silence import nothing
 from proxy.sessions.transport import Stream
-from proxy.sessions.turned_away import TurnedAway
+from proxy.sessions.turned_away import TurnedAwayLog
 
 ACCEPTS_A_TURN = 32
 """Connections taken in one turn of the loop."""
@@ -61,7 +61,7 @@ class Kernel:
         self._sessions: set[Session] = set()
         self._ledger = Ledger(services.store, services.clock, services.log)
         self._figures = Figures(services.metrics)
-        self._turned_away = TurnedAway(services.clock.monotonic, services.log)
+        self._turned_away = TurnedAwayLog(services.clock.monotonic, services.log)
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()

@@ -28,7 +28,7 @@ class Away:
     detail: str
 
 
-class TurnedAway:
+class TurnedAwayLog:
     """``now`` gives seconds that only go on; ``log`` is a structlog logger."""
 
     def __init__(self, now: Callable[[], float], log: Any) -> None:

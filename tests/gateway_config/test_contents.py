@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_config.contents import Content, contents, renewed
+from gateway_config.contents import FileContent, contents, renewed
 from gateway_config.difference import Change
 from gateway_config.loading import load
 from gateway_config.schema import Config
@@ -23,7 +23,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     return load(tmp_path / "gateway.toml", with_surroundings=False)
 
 
-def changed(config: Config, before: Mapping[str, Content], environ: Mapping[str, str]) -> set[str]:
+def changed(config: Config, before: Mapping[str, FileContent], environ: Mapping[str, str]) -> set[str]:
     return {each.path for each in renewed(before, contents(config, environ))}
 
 

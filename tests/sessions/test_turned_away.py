@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from proxy.sessions.turned_away import NETWORKS_MOST, REFERENCES_MOST, WINDOW, TurnedAway
+from proxy.sessions.turned_away import NETWORKS_MOST, REFERENCES_MOST, WINDOW, TurnedAwayLog
 from tests.sessions.test_attacks import settled
 from tests.sessions.test_kernel import SETTINGS, a_world, connected
 
@@ -18,9 +18,9 @@ class Lines:
         self.lines.append({"event": event, **words})
 
 
-def a_log() -> tuple[TurnedAway, Lines]:
+def a_log() -> tuple[TurnedAwayLog, Lines]:
     lines = Lines()
-    return TurnedAway(lambda: 0.0, lines), lines
+    return TurnedAwayLog(lambda: 0.0, lines), lines
 
 
 def test_of_one_network_and_reason_the_first_is_a_line_and_the_rest_are_a_count() -> None:

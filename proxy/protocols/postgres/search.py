@@ -7,7 +7,7 @@ import contextlib
 
 from proxy.protocols.postgres.encoding import Refused
 from proxy.protocols.postgres.redact import redact, secret_parameters, sensitive
-from proxy.protocols.postgres.texts import PLAIN, Found, Searched, Setting
+from proxy.protocols.postgres.texts import PLAIN, Found, Searched, TextSetting
 from proxy.protocols.postgres.verbs import (
     NO_EFFECT,
     WATCHED,
@@ -22,7 +22,7 @@ from proxy.protocols.postgres.verbs import (
 LONGEST_NAME = 4096
 
 
-def search(setting: Setting, whole: bool, text: bytes) -> Searched:
+def search(setting: TextSetting, whole: bool, text: bytes) -> Searched:
     """What is found in the text of a Query (``whole``) or a Parse, in the client's encoding."""
     encoding = setting.encoding
     try:
@@ -51,7 +51,7 @@ def _places(text: bytes, statements: list[bytes]) -> tuple[tuple[int, int], ...]
     return tuple(places)
 
 
-def _suspect(statements: list[bytes], setting: Setting) -> set[bytes]:
+def _suspect(statements: list[bytes], setting: TextSetting) -> set[bytes]:
     """Those that may hold secrets. ``Refused`` where they are more than can be searched: kept as they are they
     could give a secret away, kept in part they could hide what ran."""
     suspect = {each for each in set(statements) if sensitive(each, setting.hidden)}
@@ -65,7 +65,7 @@ def _suspect(statements: list[bytes], setting: Setting) -> set[bytes]:
     return suspect
 
 
-def _found(statement: bytes, suspect: bool, whole: bool, setting: Setting) -> Found:
+def _found(statement: bytes, suspect: bool, whole: bool, setting: TextSetting) -> Found:
     """Of one statement. Its command tag is asked for where it gets a name."""
     shown, secrets = None, PLAIN.secrets
     if suspect:

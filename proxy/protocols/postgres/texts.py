@@ -22,7 +22,7 @@ Key = tuple[bytes, tuple[bool, str], bool, int]
 """A text as the client sent it, and all else that what is found in it depends on."""
 
 
-class Setting(NamedTuple):
+class TextSetting(NamedTuple):
     """All that how a text is read depends on: ``limits``, the ``encoding``, whether it is in ``doubt``, and the
     names of prepared statements that are ``hidden``."""
 
@@ -120,9 +120,9 @@ class Texts:
             return True
         return (whole and text.find(b";", 0, -1) >= 0) or sensitive(text, self.hidden)
 
-    def setting(self) -> Setting:
+    def setting(self) -> TextSetting:
         """How a text is to be read now, for a search elsewhere."""
-        return Setting(self.limits, self.encoding.same(), self.in_doubt(), tuple(self.hidden))
+        return TextSetting(self.limits, self.encoding.same(), self.in_doubt(), tuple(self.hidden))
 
     def learner(self, text: bytes) -> Callable[[Any], None]:
         """Takes what a search of ``text`` found, which is known from then on until ``forget``."""
