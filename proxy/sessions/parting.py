@@ -18,6 +18,8 @@ from proxy.sessions.transport import Stream
 
 MESSAGE_IN_FLIGHT = 0.2
 """Seconds a message that was begun may take to be completed, so that something can be said after it."""
+CATCHES_UP = 0.05
+"""The same where more waits for the client than it has read yet."""
 DRAIN = 2.0
 """Seconds for the target to say how the last statement ended, and for the client to read its last words."""
 ABANDON = 2.0
@@ -106,7 +108,9 @@ class Parting:
             conversation.mute()
             client.close(reset=True)
             return
-        await conversation.whole(0.0 if client.congested or not self._cut else MESSAGE_IN_FLIGHT)
+        # one that reads, if not as fast as the target sends, catches up in no time; one that does not is left at it
+        patience = CATCHES_UP if client.congested else MESSAGE_IN_FLIGHT
+        await conversation.whole(patience if self._cut else 0.0)
         if not await client.finish(MESSAGE_IN_FLIGHT):
             client.close(reset=True)
 

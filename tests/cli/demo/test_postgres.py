@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +150,11 @@ def test_a_pid_file_with_somebody_else_s_number_is_believed_of_nobody(folder: Pa
 def test_a_signal_goes_only_to_who_is_meant() -> None:
     with subprocess.Popen(["sleep", "600"]) as other:
         try:
+            command = Path(f"/proc/{other.pid}/cmdline")
+            while (
+                not command.read_bytes()
+            ):  # Popen returns when exec(2) cannot fail any more, a moment before its end
+                time.sleep(0.001)
             assert runs(other.pid, os.geteuid(), ["sleep", "600"])
             assert not runs(other.pid, os.geteuid() + 1, ["sleep", "600"])
             assert not runs(other.pid, os.geteuid(), ["sleep", "60"])
