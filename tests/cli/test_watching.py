@@ -1,5 +1,6 @@
 """``watch``: a live session as it goes on, as its terminal, as text, as JSON lines."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -199,8 +200,12 @@ def test_ctrl_c_in_a_terminal_leaves_it_usable(scene: Scene, tidegate: Shell) ->
     words, environment = watching(tidegate)
     with terminal(words, environment) as person:
         at = person.expect(b"shown")
-        person.type(b"\x03")
-        at = person.expect(b"\x1b[?1049l", at)
+        left = 0
+        while not left:  # Python may lose one that comes while it takes an object apart: one presses again
+            person.type(b"\x03")
+            with contextlib.suppress(AssertionError):
+                left = person.expect(b"\x1b[?1049l", at, within=5)
+        at = left
         person.expect(b"the session goes on", at)
         assert person.end() == 0
 
