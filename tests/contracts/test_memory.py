@@ -228,10 +228,8 @@ async def test_nothing_of_a_session_outlives_it(watched: Watched, world: World, 
 async def nothing_left(watched: Watched) -> None:
     with contextlib.suppress(TimeoutError):
         await until(lambda: not watched.made)
-    if watched.left() == [
-        "TargetLine"
-    ]:  # asyncssh's own circle around a log-in that was cut: the collector's matter
-        gc.collect()
+    if watched.left() == ["TargetLine"]:
+        gc.collect()  # asyncssh's own circle around a log-in that was cut is the collector's matter
     assert watched.left() == []
 
 
