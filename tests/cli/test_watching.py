@@ -201,7 +201,7 @@ def test_ctrl_c_in_a_terminal_leaves_it_usable(scene: Scene, tidegate: Shell) ->
     with terminal(words, environment) as person:
         at = person.expect(b"shown")
         left = 0
-        while not left:  # Python may lose one that comes while it takes an object apart: one presses again
+        while not left:  # one was lost once, it is not known where: one presses again
             person.type(b"\x03")
             with contextlib.suppress(AssertionError):
                 left = person.expect(b"\x1b[?1049l", at, within=5)

@@ -229,7 +229,7 @@ async def nothing_left(watched: Watched) -> None:
     with contextlib.suppress(TimeoutError):
         await until(lambda: not watched.made)
     if watched.left() == ["TargetLine"]:
-        gc.collect()  # asyncssh's own circle around a log-in that was cut is the collector's matter
+        gc.collect()  # seen once, for ssh, with a log-in that was cut: in whose circle it hangs is not known
     assert watched.left() == []
 
 
